@@ -1,0 +1,70 @@
+"""Where Java and Kafka's jars come from."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from kafka.errors import StackError
+
+HERE = Path(__file__).resolve().parent
+CACHE = HERE.parent.parent / ".cache"
+INSTALL = "sudo apt-get install --yes openjdk-17-jre-headless maven"
+OLDEST_JAVA = 17
+
+
+def java() -> str:
+    """Return the path of a Java 17 or newer; StackError says what to install where there is none."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=str(Path(home, "bin"))) if home else shutil.which("java")
+    if found is None:
+        raise StackError(
+            f"Kafka needs Java {OLDEST_JAVA} or newer and there is no java. Install it: {INSTALL}"
+        )
+    said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', said)
+    if version is None or int(version[1]) < OLDEST_JAVA:
+        raise StackError(
+            f"Kafka needs Java {OLDEST_JAVA} or newer. Install it: {INSTALL}\n{found} says: {said.strip()}"
+        )
+    return found
+
+
+def jars(version: str) -> Path:
+    """Return the folder that holds Kafka's jars of this version, fetched by Maven on the first call.
+
+    Several processes may ask at once. A fetch that is cut off leaves nothing that a later call would use.
+    """
+    folder = CACHE / f"kafka-{version}"
+    if folder.is_dir():
+        return folder
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"kafka-{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            _fetch(version, folder)
+    return folder
+
+
+def _fetch(version: str, folder: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise StackError(f"Kafka's jars are fetched with Maven and there is no mvn. Install it: {INSTALL}")
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="fetch-") as temporary:
+        fetched = Path(temporary, "jars")
+        command = [maven, "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
+        run = subprocess.run(
+            [*command, f"-Dkafka.version={version}", f"-DoutputDirectory={fetched}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode != 0:
+            raise StackError(f"Maven could not fetch Kafka {version}:\n{run.stdout}{run.stderr}")
+        fetched.rename(folder)
