@@ -1,0 +1,250 @@
+"""One client's HTTP/1.1 connection: hypercorn's protocol in a shell of our own.
+
+hypercorn's own shell, `TCPServer`, has faults that nothing around it can mend:
+
+- While it finishes an answer it tells the app `http.disconnect`. quart-trio takes that for the client
+  leaving and cancels the task that is finishing the answer, in the middle of the connection's recycling:
+  the connection stays open, whatever was asked for and however long it idles.
+- Its sends are shielded and have no deadline: a client that does not read holds its task, and any stop, for
+  ever.
+- Its `read_timeout` runs while an answer is sent too, and starts anew with every byte: it cuts off slow
+  readers and lets slow senders be.
+- A request body fills a queue that nobody empties once the answer is made: the connection's task never
+  ends.
+- It closes on unread bytes, which resets the connection: a refused upload may never see its refusal.
+
+`Connection` takes its place. Whatever ends a connection cancels its nursery, so nothing of it outlives it
+and the app needs no message that the client has left. Only hypercorn's `H11Protocol` remains, without the
+ways it offers into HTTP/2 and websockets: a request to upgrade is answered as if it had not asked.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+import attrs
+import h11
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
+
+_log = structlog.get_logger(__name__)
+
+_RECEIVE = 64 * 1024
+_PIECE = 256 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@attrs.frozen(kw_only=True)
+class Patience:
+    """How long the server waits for its clients, in seconds."""
+
+    request: float = 10
+    """For the headers of a connection's first request, and from the first byte on for those of any other."""
+    keep_alive: float = 75
+    """For the next request: longer than usual scrape intervals, so that a scraper keeps its connection."""
+    piece: float = 30
+    """For the client to take each 256 KiB of an answer: 9 KB/s is enough, however long the whole takes."""
+    linger: float = 2
+    """For a refused client to finish sending and read why."""
+    stop: float = 0.5
+    """For answers under way when the server is told to stop."""
+
+
+class Connection:
+    """One client's connection, from its first byte to its close.
+
+    hypercorn's protocol takes it for the `TaskGroup` that runs the app and hands it what is to be sent.
+    """
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        patience: Patience,
+        stream: trio.SocketStream,
+    ) -> None:
+        self._context = context
+        self._patience = patience
+        self._stream = stream
+        self._send_lock = trio.Lock()
+        self._idle = True
+        self._cut = False
+        self._protocol = _Http1(
+            app,
+            config,
+            context,
+            self,  # type: ignore[arg-type]  # HTTP/1.1 calls nothing but spawn_app
+            ConnectionState({}),
+            ssl=False,
+            client=None,
+            server=None,
+            send=self._on_event,
+        )
+
+    async def run(self) -> None:
+        """Answer requests until either side closes; the stream is closed on return."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._scope = nursery.cancel_scope
+                self._scope.deadline = trio.current_time() + self._patience.request
+                nursery.start_soon(self._close_when_stopping)
+                await self._read()
+            if not self._cut and self._protocol.connection.their_state in (h11.SEND_BODY, h11.ERROR):
+                await self._linger()
+        finally:
+            if self._cut:
+                # What the client has not taken would stay in the kernel's memory for minutes.
+                self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            await trio.aclose_forcefully(self._stream)
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        _config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Start the app on one request; what hypercorn has to tell it later goes to the returned function."""
+        self._nursery.start_soon(self._answer, app, scope, send)
+        return _ignore
+
+    async def _answer(
+        self, app: AppWrapper, scope: Scope, send: Callable[[ASGISendEvent | None], Awaitable[None]]
+    ) -> None:
+        asked = False
+
+        async def receive() -> ASGIReceiveEvent:
+            nonlocal asked
+            if asked:
+                await trio.sleep_forever()
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        try:
+            await app(scope, receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+        except Exception:
+            _log.exception("the web app failed on a request")
+        # The app is done: where it has not answered hypercorn says 500, where it broke off it closes.
+        await send(None)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                data = bytes(await self._stream.receive_some(_RECEIVE))
+            except trio.BrokenResourceError:
+                self._scope.cancel()
+                return
+            if self._idle:
+                self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._patience.request)
+            await self._protocol.handle(RawData(data))
+            if not data:
+                break
+        # A client that has said all it will say may still wait for its answer.
+        if self._idle:
+            self._scope.cancel()
+
+    async def _on_event(self, event: Event) -> None:
+        """Do what hypercorn's protocol decided."""
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, Updated):
+            self._idle = event.idle
+            self._scope.deadline = trio.current_time() + self._patience.keep_alive if event.idle else math.inf
+        elif isinstance(event, Closed):
+            self._scope.cancel()
+
+    async def _send(self, data: bytes) -> None:
+        async with self._send_lock:
+            with memoryview(data) as view:
+                for start in range(0, len(view), _PIECE):
+                    self._cut = True
+                    with trio.move_on_after(self._patience.piece):
+                        try:
+                            await self._stream.send_all(view[start : start + _PIECE])
+                            self._cut = False
+                        except trio.BrokenResourceError:
+                            pass
+                    if self._cut:
+                        self._scope.cancel()
+                        await trio.lowlevel.checkpoint()
+
+    async def _close_when_stopping(self) -> None:
+        await self._context.terminated.wait()
+        if self._idle:
+            self._scope.cancel()
+
+    async def _linger(self) -> None:
+        """Let a client that still sends read the answer: closing on unread bytes resets the connection."""
+        with trio.move_on_after(self._patience.linger):
+            try:
+                await self._stream.send_eof()
+                while await self._stream.receive_some(_RECEIVE):
+                    pass
+            except trio.BrokenResourceError:
+                pass
+
+
+async def _ignore(message: ASGIReceiveEvent) -> None:
+    """Request bodies are read and dropped, and that the client has left is told by cancellation."""
+
+
+class _Http1(H11Protocol):
+    """hypercorn's HTTP/1.1 without HTTP/2 and websockets, and with every target made a path or refused."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        target = _path_of(request)
+        if target is None or not request.http_version.startswith(b"1."):
+            await self._send_error_response(400 if target is None else 505)
+            await self.send(Closed())
+            return
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                # hypercorn makes it capitals; but then its "head" has no body where h11 expects one.
+                method=request.method.decode(),
+                raw_path=target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+
+
+def _path_of(request: h11.Request) -> bytes | None:
+    """Path and query of a target in one of the four forms of RFC 9112, section 3.2; None for any other."""
+    target = request.target
+    if target.startswith(b"/"):
+        return target
+    if target.lower().startswith((b"http://", b"https://")):
+        _, slash, path = target.partition(b"://")[2].partition(b"/")
+        return (slash + path) or b"/"
+    if target == b"*" or request.method == b"CONNECT":
+        return b"/*"
+    return None
