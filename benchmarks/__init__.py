@@ -1,0 +1,1 @@
+"""The benchmark harness: exporters side by side on one broker (`python -m benchmarks --help`)."""

@@ -1,0 +1,208 @@
+"""Fills a broker with a workload, and moves commits; what it wrote is verified before it is believed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import attrs
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
+    AdminClient,
+    NewTopic,
+    OffsetSpec,
+)
+
+from benchmarks.workload import Workload
+
+TIMEOUT = 60.0
+_TOPICS_PER_CALL = 100
+_CALLS_IN_FLIGHT = 100
+# Index files are preallocated: 10 MB each by default, and there are two for every partition.
+_TOPIC_CONFIG = {"segment.index.bytes": "65536", "retention.ms": "-1"}
+
+T = TypeVar("T")
+
+
+class FillError(RuntimeError):
+    """The broker does not hold what the workload says."""
+
+
+def pipelined(items: Iterable[T], call: Callable[[T], Iterable[Future[Any]]], in_flight: int) -> None:
+    """Issue calls with so many in flight; the first failure is raised."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.extend(call(item))
+        while len(waiting) >= in_flight:
+            waiting.popleft().result(TIMEOUT)
+    for future in waiting:
+        future.result(TIMEOUT)
+
+
+@attrs.define
+class Filler:
+    """One broker and one workload."""
+
+    bootstrap: str
+    workload: Workload
+    base_ms: int = 0
+    _admin: AdminClient = attrs.field(init=False)
+    _step: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log.connection.close": False})
+
+    def fill(self, say: Callable[[str], None]) -> None:
+        """Topics, records and commits; a broker that holds the workload already is used as it is."""
+        started = time.monotonic()
+        if self._create_topics():
+            self.base_ms = int(time.time() * 1000) - 3_600_000
+            say(f"{self.workload.topics} topics created after {time.monotonic() - started:.1f} s")
+            self._produce()
+            say(f"records produced after {time.monotonic() - started:.1f} s")
+        self._verify()
+        self.base_ms = self._first_timestamp()
+        self.reset()
+        say(f"{self.workload.name} filled and verified after {time.monotonic() - started:.1f} s")
+
+    def reset(self) -> None:
+        """Every group back to its first commit."""
+        self._step = 0
+        self._commit(range(self.workload.groups))
+
+    def move(self) -> int:
+        """One group in ten commits its next offsets; returns how many distinct offsets are new."""
+        self._step += 1
+        self._commit(self.workload.moving_groups(self._step))
+        return self.workload.moved_offsets(self._step)
+
+    def _create_topics(self) -> bool:
+        known = self._admin.list_topics(timeout=TIMEOUT).topics
+        names = [self.workload.topic(i) for i in range(self.workload.topics)]
+        missing = [name for name in names if name not in known]
+        if len(missing) not in (0, len(names)):
+            raise FillError(
+                f"{len(names) - len(missing)} of {len(names)} topics exist already: take a fresh broker"
+            )
+        batches = [missing[i : i + _TOPICS_PER_CALL] for i in range(0, len(missing), _TOPICS_PER_CALL)]
+        pipelined(batches, self._create_batch, in_flight=2 * _TOPICS_PER_CALL)
+        return bool(missing)
+
+    def _create_batch(self, names: list[str]) -> Iterable[Future[Any]]:
+        topics = [
+            NewTopic(name, self.workload.partitions, replication_factor=1, config=_TOPIC_CONFIG)
+            for name in names
+        ]
+        return self._admin.create_topics(topics, operation_timeout=TIMEOUT, request_timeout=TIMEOUT).values()
+
+    def _produce(self) -> None:
+        failed: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _message: object) -> None:
+            if error is not None:
+                failed.append(error)
+
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "enable.idempotence": True,
+                "log_level": 3,  # not the retries while a fresh broker loads its coordinators
+                # Long enough that a partition's records, produced one after the other, become one batch.
+                "linger.ms": 50,
+                "queue.buffering.max.messages": 200_000,
+            }
+        )
+        value = b"x" * self.workload.record_bytes
+        for number in range(self.workload.partition_count):
+            topic, partition = self.workload.place(number)
+            for offset in range(self.workload.records):
+                stamp = self.workload.timestamp_ms(self.base_ms, number, offset)
+                send(producer, topic, value, partition, stamp, delivered)
+            producer.poll(0)
+        if left := producer.flush(TIMEOUT):
+            raise FillError(f"{left} records were not delivered within {TIMEOUT:.0f} s")
+        if failed:
+            raise FillError(f"{len(failed)} records were not delivered: {failed[0]}")
+
+    def _verify(self) -> None:
+        workload = self.workload
+        ends = latest_offsets(self._admin, [workload.place(n) for n in range(workload.partition_count)])
+        wrong = {place: end for place, end in ends.items() if end != workload.records}
+        if wrong:
+            place, end = next(iter(wrong.items()))
+            raise FillError(f"{len(wrong)} partitions do not hold {workload.records} records; {place}: {end}")
+
+    def _first_timestamp(self) -> int:
+        """The base of all timestamps, from the broker: it may have been filled by an earlier run."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap, "group.id": "fill", "enable.auto.commit": False}
+        )
+        try:
+            topic, partition = self.workload.place(0)
+            consumer.assign([TopicPartition(topic, partition, 0)])
+            message = consumer.poll(TIMEOUT)
+            if message is None or message.error() is not None:
+                raise FillError("the first record cannot be read back")
+            return int(message.timestamp()[1])
+        finally:
+            consumer.close()
+
+    def _commit(self, groups: Iterable[int]) -> None:
+        pipelined(groups, self._commit_group, in_flight=_CALLS_IN_FLIGHT)
+
+    def _commit_group(self, group: int) -> Iterable[Future[Any]]:
+        workload = self.workload
+        offsets = [
+            (*workload.place(number), workload.committed(group, number, self._step))
+            for number in workload.partitions_of(group)
+        ]
+        return commit(self._admin, workload.group(group), offsets)
+
+
+def send(
+    producer: Producer,
+    topic: str,
+    value: bytes,
+    partition: int,
+    timestamp_ms: int,
+    delivered: Callable[[KafkaError | None, Any], None],
+) -> None:
+    """Produce, and wait for room where the queue is full, at most TIMEOUT."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            producer.produce(topic, value, partition=partition, timestamp=timestamp_ms, on_delivery=delivered)
+        except BufferError:
+            if time.monotonic() > deadline:
+                raise FillError(f"the broker took no record for {TIMEOUT:.0f} s") from None
+            producer.poll(0.1)
+        else:
+            return
+
+
+def commit(admin: AdminClient, group: str, offsets: Iterable[tuple[str, int, int]]) -> Iterable[Future[Any]]:
+    """Set committed offsets of a group without members; the result fails where one partition does."""
+    request = ConsumerGroupTopicPartitions(group, [TopicPartition(t, p, o) for t, p, o in offsets])
+    return admin.alter_consumer_group_offsets([request], request_timeout=TIMEOUT).values()
+
+
+def latest_offsets(admin: AdminClient, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    latest: Any = OffsetSpec
+    request = {TopicPartition(topic, partition): latest.latest() for topic, partition in places}
+    answers = admin.list_offsets(request, request_timeout=TIMEOUT)
+    try:
+        return {
+            (tp.topic, tp.partition): int(future.result(TIMEOUT).offset) for tp, future in answers.items()
+        }
+    except KafkaException as exc:
+        raise FillError(f"the broker does not tell its offsets: {exc}") from exc
