@@ -189,7 +189,7 @@ def _suggest(name: str, kind: type[Any]) -> str:
     own = [field.name for field in attrs.fields(kind)]
     elsewhere = [path for path in _paths(Config) if path.rpartition(".")[2] == name]
     near = elsewhere if len(elsewhere) == 1 else difflib.get_close_matches(name, own, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f" (did you mean {near[0]}?)" if near else f" (known here: {', '.join(own)})"
 
 
 def _paths(kind: type[Any], above: str = "") -> Iterator[str]:

@@ -17,17 +17,21 @@ from .errors import ConfigError, Problem, one_line
 LARGEST = 1024 * 1024
 """Characters in the largest file that is read; far above any real one."""
 
+# In one key. What tomllib needs for a key grows with the square of its dots.
+_MOST_DOTS = 100
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
 _REFERENCE = re.compile(
     rf"(?P<literal>\$\$\{{)|\$\{{(?P<optional>\?)?(?P<name>{_NAME})(?::-(?P<default>[^}}]*))?\}}|(?P<broken>\$\{{)"
 )
+# A string without an end is no TOML, and runs on here so that it is looked through only once.
 _TOKEN = re.compile(
     rf"""
       (?P<quoted>
-          \"\"\"(?:[^\\]|\\.)*?\"\"\"\"{{0,2}} | '''.*?''''{{0,2}}
-        | "(?:[^"\\\r\n]|\\.)*" | '[^'\r\n]*' | \#[^\r\n]* )
-    | \$\{{(?P<reference>\??{_NAME}(?::-[^}}'\r\n]*)?)\}}
-    | (?P<mark>[=\[\]{{}},\n])
+          \"\"\"(?:[^\\]|\\(?:.|\Z))*?(?:\"{{3,5}}|\Z) | \'\'\'.*?(?:\'{{3,5}}|\Z)
+        | "(?:[^"\\\r\n]|\\[^\r\n])*+"? | '[^'\r\n]*+'? | \#[^\r\n]*+ )
+    | \$\{{(?P<reference>\??{_NAME}(?::-[^}}'\r\n]*+)?)\}}
+    | (?P<mark>[=\[\]{{}},.\n])
     """,
     re.DOTALL | re.VERBOSE,
 )
@@ -117,9 +121,17 @@ def _quote_references(text: str, marker: str) -> str:
     """Turn each bare `${NAME}` into the string 'xNAME', where x is the marker: no column moves."""
     opened: list[str] = []
     expects_value = False
+    dots = 0
 
     def replace(token: re.Match[str]) -> str:
-        nonlocal expects_value
+        nonlocal expects_value, dots
+        if token["mark"] == ".":
+            dots += 1
+            if dots > _MOST_DOTS:
+                raise _no_toml("", "it is nested too deeply")
+            return "."
+        if token["mark"]:
+            dots = 0
         match token["mark"]:
             case "=":
                 expects_value = True

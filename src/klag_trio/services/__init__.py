@@ -1,1 +1,1 @@
-"""What runs for as long as the process does, and says when it is ready."""
+"""What runs: one endless coroutine per duty."""

@@ -91,8 +91,6 @@ def make_app(publication: Publication) -> QuartTrio:
     # How long a client may take is the server's business: it sees whether the client makes progress.
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    # "//metrics" is an unknown path, not a redirect to a known one.
-    app.url_map.merge_slashes = False
     app.jinja_env.filters["utc"] = _utc
 
     @app.before_request

@@ -1,0 +1,125 @@
+"""What one cycle read from one Kafka cluster, as frozen records in Kafka's own terms."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import attrs
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic.
+
+    A tuple, since it is hashed a hundred thousand times a cycle; it equals and hashes like the plain
+    `(topic, partition)`.
+    """
+
+    topic: str
+    partition: int
+
+
+class GroupState(enum.IntEnum):
+    """The state of a consumer group, numbered as `kafka_consumergroup_group_state` promises."""
+
+    UNKNOWN = 0
+    PREPARING_REBALANCE = 1
+    COMPLETING_REBALANCE = 2
+    STABLE = 3
+    DEAD = 4
+    EMPTY = 5
+    ASSIGNING = 6
+    RECONCILING = 7
+
+    @property
+    def has_members(self) -> bool:
+        """Whether a group in this state may have members to describe."""
+        return self not in (GroupState.EMPTY, GroupState.DEAD)
+
+
+class CleanupPolicy(enum.Flag):
+    """A topic's `cleanup.policy`; both flags for `compact,delete`."""
+
+    NONE = 0
+    DELETE = enum.auto()
+    COMPACT = enum.auto()
+
+
+@attrs.frozen
+class Fault:
+    """One thing that Kafka did not answer: which, and why in Kafka's words."""
+
+    code: str
+    """The error's name in librdkafka's spelling: `GROUP_AUTHORIZATION_FAILED`, `_TIMED_OUT`."""
+    message: str
+    retriable: bool = False
+
+
+class ClusterUnavailable(Exception):
+    """The cluster did not answer a question without which there is no cycle."""
+
+    def __init__(self, stage: str, fault: Fault) -> None:
+        super().__init__(f"{stage}: {fault.message} ({fault.code})")
+        self.stage = stage
+        self.fault = fault
+
+
+@attrs.frozen
+class Member:
+    """The member of a group that owns a partition."""
+
+    consumer_id: str
+    client_id: str
+    host: str
+
+
+NOBODY = Member(consumer_id="", client_id="", host="")
+"""Who owns a partition that no member owns."""
+
+
+@attrs.frozen
+class GroupListing:
+    """The groups of a cluster, by name. With faults it is partial: what is missing may still exist."""
+
+    groups: Mapping[str, GroupState]
+    faults: Sequence[Fault] = ()
+
+
+@attrs.frozen
+class GroupDescription:
+    """A group's state and which member owns which partition."""
+
+    state: GroupState
+    owners: Mapping[TopicPartition, Member]
+
+
+Commits = Mapping[TopicPartition, "int | Fault"]
+"""A group's committed offsets; a partition without a commit has no entry."""
+
+
+@attrs.frozen
+class ConsumerGroup:
+    """A group as one cycle saw it."""
+
+    name: str
+    state: GroupState
+    commits: Commits
+    owners: Mapping[TopicPartition, Member]
+
+
+@attrs.frozen
+class ClusterSnapshot:
+    """Everything that one cycle read, in the order earliest, committed, latest."""
+
+    now: float
+    """Wall clock in seconds since the epoch when the last committed offset had arrived."""
+    partitions: Sequence[TopicPartition]
+    """The partitions that exist and pass the filters; one that is missing here is gone from Kafka."""
+    earliest: Mapping[TopicPartition, int]
+    latest: Mapping[TopicPartition, int]
+    """Low and high watermarks; a partition whose question failed has no entry."""
+    groups: Sequence[ConsumerGroup]
+    """The groups that answered."""
+    failed_groups: Mapping[str, GroupState]
+    """The groups that exist but did not answer, with the state that the listing gave."""

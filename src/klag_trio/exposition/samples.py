@@ -1,0 +1,198 @@
+"""From reports and counts to samples, the same for Prometheus and for OTLP.
+
+Samples come in blocks: several families that carry the same labels share one table of label values, so that
+a row's labels are made and escaped once for the six series it becomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from klag_trio.domain.lag import LagReport, PartitionLag
+from klag_trio.exposition import families as f
+from klag_trio.exposition.families import Family
+
+Value = int | float | None
+"""None where the sample is absent."""
+
+
+@attrs.frozen
+class Block:
+    """Series with the same label names: one row of label values each, and one column of values a family."""
+
+    label_names: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    """Label values in the order of the names."""
+    columns: Mapping[Family, Sequence[Value]]
+    """For each family one value a row."""
+    constant: Mapping[str, str]
+    """Labels that every row carries besides."""
+
+
+@attrs.frozen
+class ClusterStatus:
+    """What is to be said about a cluster besides its lag."""
+
+    name: str
+    labels: Mapping[str, str]
+    """Its constant labels."""
+    up: bool
+    """Whether its last cycle was good."""
+    overruns: int
+    errors: Mapping[tuple[str, str], int]
+    """(stage, code) to how often."""
+    clamped: int
+    reads: int
+    read_bytes: int
+    phases: Mapping[str, float]
+    """Seconds of each phase of the last cycle; empty before the first."""
+    cycle_seconds: float | None
+    """The whole last cycle; None, like the two below, while the cluster is not fresh."""
+    poll_seconds: float | None
+    last_update: float | None
+    """Seconds since the epoch."""
+    compacted_partitions: int | None
+    data_loss_partitions: int | None
+    unread_partitions: int | None
+
+
+def lag_blocks(
+    cluster: str, labels: Mapping[str, str], report: LagReport, *, partition_series: bool, time_lag: bool
+) -> list[Block]:
+    """The series of one cluster's report; without `partition_series` only aggregates and watermarks."""
+    blocks = [_watermarks(cluster, labels, report)]
+    if partition_series:
+        rows = [(group.group, row) for group in report.groups.values() for row in group.partitions]
+        keys = [_member_labels(cluster, group, row) for group, row in rows]
+        blocks.append(_members(keys, labels, rows))
+        if time_lag:
+            blocks.append(_time_lags(keys, labels, rows))
+    blocks.extend(_aggregates(cluster, labels, report, time_lag=time_lag))
+    return blocks
+
+
+def cluster_blocks(status: ClusterStatus) -> list[Block]:
+    """What is said about a cluster besides its lag; what is None is absent."""
+    cluster, labels = status.name, status.labels
+    blocks = [
+        Block(
+            f.CLUSTER,
+            [(cluster,)],
+            {
+                f.POLL_TIME: [None if status.poll_seconds is None else status.poll_seconds * 1000],
+                f.SCRAPE_DURATION: [status.cycle_seconds],
+                f.LAST_UPDATE: [status.last_update],
+                f.COMPACTION_DETECTED: [status.compacted_partitions],
+                f.DATA_LOSS_PARTITIONS: [status.data_loss_partitions],
+                f.CLUSTER_UP: [int(status.up)],
+                f.CYCLES_OVERRUN: [status.overruns],
+                f.TIME_LAG_READS: [status.reads],
+                f.TIME_LAG_READ_BYTES: [status.read_bytes],
+                f.TIME_LAG_UNREAD: [status.unread_partitions],
+                f.NEGATIVE_LAG_CLAMPED: [status.clamped],
+            },
+            labels,
+        ),
+        Block(
+            f.CYCLE_PHASE.labels,
+            [(cluster, phase) for phase in status.phases],
+            {f.CYCLE_PHASE: list(status.phases.values())},
+            labels,
+        ),
+        Block(
+            f.ERRORS.labels,
+            [(cluster, stage, code) for stage, code in status.errors],
+            {f.ERRORS: list(status.errors.values())},
+            labels,
+        ),
+    ]
+    return [block for block in blocks if block.rows]
+
+
+def process_blocks(*, version: str, up: bool | None, leader: bool, exports: Mapping[str, int]) -> list[Block]:
+    """What is said about the process: `up` None is absent, `exports` counts OTLP exports by outcome."""
+    return [
+        Block((), [()], {f.UP: [None if up is None else int(up)], f.LEADER: [int(leader)]}, {}),
+        Block(f.OTLP_EXPORTS.labels, [(o,) for o in exports], {f.OTLP_EXPORTS: list(exports.values())}, {}),
+        Block(f.BUILD_INFO.labels, [(version,)], {f.BUILD_INFO: [1]}, {}),
+    ]
+
+
+def _watermarks(cluster: str, labels: Mapping[str, str], report: LagReport) -> Block:
+    return Block(
+        f.P,
+        [(cluster, tp.topic, str(tp.partition)) for tp in report.offsets],
+        {
+            f.PARTITION_LATEST_OFFSET: [offsets.latest for offsets in report.offsets.values()],
+            f.PARTITION_EARLIEST_OFFSET: [offsets.earliest for offsets in report.offsets.values()],
+        },
+        labels,
+    )
+
+
+def _member_labels(cluster: str, group: str, row: PartitionLag) -> tuple[str, ...]:
+    member = row.member
+    return (cluster, group, row.topic, str(row.partition), member.host, member.consumer_id, member.client_id)
+
+
+def _members(
+    keys: Sequence[tuple[str, ...]], labels: Mapping[str, str], rows: Sequence[tuple[str, PartitionLag]]
+) -> Block:
+    return Block(
+        f.M,
+        keys,
+        {
+            f.GROUP_OFFSET: [row.committed for _, row in rows],
+            f.GROUP_LAG: [row.lag for _, row in rows],
+            f.GROUP_MESSAGES_LOST: [row.messages_lost for _, row in rows],
+            f.GROUP_RETENTION_MARGIN: [row.retention_margin for _, row in rows],
+            f.GROUP_LAG_RETENTION_RATIO: [row.lag_retention_ratio for _, row in rows],
+        },
+        labels,
+    )
+
+
+def _time_lags(
+    keys: Sequence[tuple[str, ...]], labels: Mapping[str, str], rows: Sequence[tuple[str, PartitionLag]]
+) -> Block:
+    known = [(key, row) for key, (_, row) in zip(keys, rows, strict=True) if row.time_lag is not None]
+    return Block(
+        (*f.M, *f.FLAGS),
+        [(*key, _flag(row.compaction_detected), _flag(row.data_loss_detected)) for key, row in known],
+        {f.GROUP_LAG_SECONDS: [row.time_lag for _, row in known]},
+        labels,
+    )
+
+
+def _aggregates(cluster: str, labels: Mapping[str, str], report: LagReport, *, time_lag: bool) -> list[Block]:
+    groups = list(report.groups.values())
+    # A group without a single commit has no lag, not a lag of 0.
+    lagging = [group for group in groups if group.partitions]
+    max_lags: dict[Family, Sequence[Value]] = {
+        f.GROUP_MAX_LAG: [group.max_lag for group in lagging],
+        f.GROUP_SUM_LAG: [group.sum_lag for group in lagging],
+    }
+    if time_lag:
+        max_lags[f.GROUP_MAX_LAG_SECONDS] = [group.max_time_lag for group in lagging]
+    topics = [(group.group, topic, lag) for group in lagging for topic, lag in group.topic_sums().items()]
+    return [
+        Block(f.G, [(cluster, group.group) for group in lagging], max_lags, labels),
+        Block(
+            f.GROUP_TOPIC_SUM_LAG.labels,
+            [(cluster, group, topic) for group, topic, _ in topics],
+            {f.GROUP_TOPIC_SUM_LAG: [lag for _, _, lag in topics]},
+            labels,
+        ),
+        Block(
+            f.G,
+            [(cluster, group.group) for group in groups],
+            {f.GROUP_STATE: [int(g.state) for g in groups]},
+            labels,
+        ),
+    ]
+
+
+def _flag(detected: bool) -> str:
+    return "true" if detected else "false"

@@ -1,0 +1,1 @@
+"""Everything that touches confluent_kafka; its types never leave this folder."""

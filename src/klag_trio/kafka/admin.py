@@ -1,0 +1,257 @@
+"""What a cluster is asked each cycle, in batches: groups, members, offsets, watermarks, policies."""
+
+from __future__ import annotations
+
+import enum
+import queue
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import islice
+from time import monotonic
+from typing import TypeVar
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+)
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._group import ConsumerGroupDescription
+from confluent_kafka.admin._resource import ResourceType
+
+from klag_trio.domain.offsets import (
+    CleanupPolicy,
+    ClusterUnavailable,
+    Commits,
+    Fault,
+    GroupDescription,
+    GroupListing,
+    GroupState,
+    Member,
+    TopicPartition,
+)
+from klag_trio.kafka.client import Call, Client
+
+T = TypeVar("T")
+
+# librdkafka searches the list of a request once for every partition in it, so that the CPU time of one
+# request for 5,000 partitions is six times that of ten requests for 500.
+_PARTITIONS_PER_REQUEST = 500
+_RESOURCES_PER_REQUEST = 200
+
+# confluent-kafka 2.16 knows no Assigning and no Reconciling (KIP-848) and says Unknown for them.
+_STATES: Mapping[enum.Enum, GroupState] = {
+    ConsumerGroupState.UNKNOWN: GroupState.UNKNOWN,
+    ConsumerGroupState.PREPARING_REBALANCING: GroupState.PREPARING_REBALANCE,
+    ConsumerGroupState.COMPLETING_REBALANCING: GroupState.COMPLETING_REBALANCE,
+    ConsumerGroupState.STABLE: GroupState.STABLE,
+    ConsumerGroupState.DEAD: GroupState.DEAD,
+    ConsumerGroupState.EMPTY: GroupState.EMPTY,
+}
+
+
+_Answered = tuple[str, Future[ConsumerGroupTopicPartitions]]
+_OUT_OF_TIME = Fault("_TIMED_OUT", "kafka_timeout passed before this group's turn came", retriable=True)
+
+
+class KafkaAdmin:
+    """A cluster's answers in our own types; every method raises ClusterUnavailable where none came."""
+
+    def __init__(self, client: Client, *, max_concurrent_groups: int, offset_fetch_timeout: float) -> None:
+        self._client = client
+        self._max_concurrent_groups = max_concurrent_groups
+        self._offset_fetch_timeout = offset_fetch_timeout
+
+    async def topics(self) -> Mapping[str, Sequence[int]]:
+        """Every topic that exists and may be seen, with its partitions."""
+
+        def ask(call: Call) -> dict[str, tuple[int, ...]]:
+            metadata = call.admin.list_topics(timeout=call.remaining)
+            return {
+                name: tuple(sorted(topic.partitions))
+                for name, topic in metadata.topics.items()
+                if topic.error is None or topic.partitions
+            }
+
+        return await self._client.call("topics", ask)
+
+    async def groups(self) -> GroupListing:
+        """Every consumer group that may be seen, with its state; partial where brokers did not answer."""
+
+        def ask(call: Call) -> GroupListing:
+            listed = call.admin.list_consumer_groups(request_timeout=call.remaining).result()
+            # A group that moves between coordinators is listed by both: one entry, the better known state.
+            groups: dict[str, GroupState] = {}
+            for group in listed.valid:
+                state = _state(group.state)
+                groups[group.group_id] = state or groups.get(group.group_id, state)
+            return GroupListing(groups, [self._client.fault(error.args[0]) for error in listed.errors])
+
+        listing = await self._client.call("groups", ask)
+        if listing.faults and not listing.groups:
+            raise ClusterUnavailable("groups", self._client.cause(listing.faults[0]))
+        return listing
+
+    async def describe(self, groups: Sequence[str]) -> Mapping[str, GroupDescription | Fault]:
+        """The state of each group and who owns which partition, for classic and KIP-848 groups alike."""
+
+        def ask(call: Call) -> dict[str, GroupDescription | Fault]:
+            described: dict[str, GroupDescription | Fault] = {}
+            for batch in _batches(groups, _RESOURCES_PER_REQUEST):
+                if call.abandoned():
+                    break
+                futures = call.admin.describe_consumer_groups(batch, request_timeout=call.remaining)
+                for group, future in futures.items():
+                    answer = self._answer(future)
+                    described[group] = answer if isinstance(answer, Fault) else _description(answer)
+            return described
+
+        return await self._client.call("members", ask)
+
+    async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
+        """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time."""
+
+        def ask(call: Call) -> dict[str, Commits | Fault]:
+            answered: queue.SimpleQueue[tuple[str, Future[ConsumerGroupTopicPartitions]]] = (
+                queue.SimpleQueue()
+            )
+            results: dict[str, Commits | Fault] = {}
+            waiting = iter(groups)
+
+            def send(group: str) -> None:
+                futures = call.admin.list_consumer_group_offsets(
+                    [ConsumerGroupTopicPartitions(group)],
+                    request_timeout=min(self._offset_fetch_timeout, call.remaining),
+                )
+                futures[group].add_done_callback(lambda future: answered.put((group, future)))
+
+            for group in islice(waiting, self._max_concurrent_groups):
+                send(group)
+            while len(results) < len(groups) and not call.abandoned():
+                # Each answers or times out by itself: this wait ends at the latest with offset_fetch_timeout.
+                group, future = answered.get()
+                answer = self._answer(future)
+                results[group] = answer if isinstance(answer, Fault) else self._commits(answer)
+                if (following := next(waiting, None)) is not None:
+                    if monotonic() < call.deadline:
+                        send(following)
+                    else:
+                        results[following] = _OUT_OF_TIME
+                        results.update((group, _OUT_OF_TIME) for group in waiting)
+            return results
+
+        return await self._client.call("committed", ask)
+
+    async def earliest(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | Fault]:
+        """The low watermark of each partition."""
+        return await self._offsets("earliest", partitions, OFFSET_BEGINNING)
+
+    async def latest(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | Fault]:
+        """The high watermark of each partition (READ_UNCOMMITTED)."""
+        return await self._offsets("latest", partitions, OFFSET_END)
+
+    async def cleanup_policies(self, topics: Sequence[str]) -> Mapping[str, CleanupPolicy | Fault]:
+        """The `cleanup.policy` of each topic."""
+
+        def ask(call: Call) -> dict[str, CleanupPolicy | Fault]:
+            policies: dict[str, CleanupPolicy | Fault] = {}
+            for batch in _batches(topics, _RESOURCES_PER_REQUEST):
+                resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in batch]
+                futures = call.admin.describe_configs(resources, request_timeout=call.remaining)
+                for resource, future in futures.items():
+                    answer = self._answer(future)
+                    policies[resource.name] = (
+                        answer if isinstance(answer, Fault) else _policy(answer["cleanup.policy"].value)
+                    )
+            return policies
+
+        return await self._client.call("policies", ask)
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str | Fault]:
+        """The id that tells a topic from an earlier one of the same name (KIP-516)."""
+
+        def ask(call: Call) -> dict[str, str | Fault]:
+            ids: dict[str, str | Fault] = {}
+            for batch in _batches(topics, _RESOURCES_PER_REQUEST):
+                futures = call.admin.describe_topics(TopicCollection(batch), request_timeout=call.remaining)
+                for topic, future in futures.items():
+                    answer = self._answer(future)
+                    ids[topic] = answer if isinstance(answer, Fault) else str(answer.topic_id)
+            return ids
+
+        return await self._client.call("topic ids", ask)
+
+    async def _offsets(
+        self, stage: str, partitions: Sequence[TopicPartition], wanted: int
+    ) -> Mapping[TopicPartition, int | Fault]:
+        def ask(call: Call) -> dict[TopicPartition, int | Fault]:
+            futures = [
+                call.admin.offsets(
+                    [KafkaTopicPartition(tp[0], tp[1], wanted) for tp in batch], call.remaining
+                )
+                for batch in _batches(partitions, _PARTITIONS_PER_REQUEST)
+            ]
+            offsets: dict[TopicPartition, int | Fault] = {}
+            for batch, future in zip(_batches(partitions, _PARTITIONS_PER_REQUEST), futures, strict=True):
+                answers = self._answer(future)
+                if isinstance(answers, Fault):
+                    offsets.update(dict.fromkeys(batch, answers))
+                    continue
+                for partition, answer in answers.items():
+                    tp = TopicPartition(partition.topic, partition.partition)
+                    offsets[tp] = (
+                        self._client.fault(answer) if isinstance(answer, KafkaError) else answer.offset
+                    )
+            return offsets
+
+        return await self._client.call(stage, ask)
+
+    def _answer(self, future: Future[T]) -> T | Fault:
+        try:
+            return future.result()
+        except KafkaException as exc:
+            return self._client.fault(exc.args[0])
+
+    def _commits(self, answer: ConsumerGroupTopicPartitions) -> Commits:
+        commits: dict[TopicPartition, int | Fault] = {}
+        for partition in answer.topic_partitions or ():
+            tp = TopicPartition(partition.topic, partition.partition)
+            if partition.error is not None:
+                commits[tp] = self._client.fault(partition.error)
+            elif partition.offset >= 0:
+                commits[tp] = partition.offset
+        return commits
+
+
+def _state(state: enum.Enum | None) -> GroupState:
+    return GroupState.UNKNOWN if state is None else _STATES.get(state, GroupState.UNKNOWN)
+
+
+def _description(answer: ConsumerGroupDescription) -> GroupDescription:
+    owners = {}
+    for described in answer.members:
+        member = Member(described.member_id, described.client_id, described.host)
+        for partition in described.assignment.topic_partitions:
+            owners[TopicPartition(partition.topic, partition.partition)] = member
+    return GroupDescription(_state(answer.state), owners)
+
+
+def _policy(value: str) -> CleanupPolicy:
+    names = {name.strip() for name in value.split(",")}
+    policy = CleanupPolicy.NONE
+    if "delete" in names:
+        policy |= CleanupPolicy.DELETE
+    if "compact" in names:
+        policy |= CleanupPolicy.COMPACT
+    return policy
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,119 @@
+"""One cluster: cycle, publish, back off."""
+
+from __future__ import annotations
+
+from random import random
+from typing import Protocol
+
+import structlog
+import trio
+
+from klag_trio.config import Exporter
+from klag_trio.domain.backoff import full_jitter
+from klag_trio.domain.lag import EMPTY_REPORT, LagReport, policies_wanted, report
+from klag_trio.domain.offsets import ClusterUnavailable, Fault
+from klag_trio.services.board import Board, Cycle
+from klag_trio.services.snapshot import SnapshotReader, Stopwatch
+
+_BACKOFF_BASE = 1.0
+
+
+class Recyclable(Protocol):
+    """The client behind the reader."""
+
+    async def recycle(self) -> None:
+        """Start over with a new client."""
+
+
+class Collector:
+    """Collects one cluster, for ever.
+
+    Expected trouble marks the cluster down and backs off; anything else is a bug and ends the process.
+    """
+
+    def __init__(
+        self, name: str, reader: SnapshotReader, client: Recyclable, board: Board, exporter: Exporter
+    ) -> None:
+        self._name = name
+        self._reader = reader
+        self._client = client
+        self._board = board
+        self._interval = exporter.poll_interval
+        self._threshold = exporter.staleness_threshold
+        self._recycle_interval = exporter.performance.client_recycle_interval
+        self._log = structlog.get_logger(__name__).bind(cluster=name)
+        self._last: LagReport = EMPTY_REPORT
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start a cycle every poll_interval; one that overran is followed by the next at once."""
+        task_status.started()
+        failures = 0
+        cycles = 0
+        due = trio.current_time()
+        while True:
+            await trio.sleep_until(due)
+            started = trio.current_time()
+            good = await self._cycle(started)
+            cycles += 1
+            if self._recycle_interval and cycles % self._recycle_interval == 0:
+                await self._client.recycle()
+            if good:
+                failures = 0
+                due = _next_start(due, trio.current_time(), self._interval)
+            else:
+                failures += 1
+                delay = full_jitter(failures, base=_BACKOFF_BASE, cap=self._interval, random=random())  # noqa: S311
+                due = trio.current_time() + delay
+
+    async def _cycle(self, started: float) -> bool:
+        watch = Stopwatch()
+        found: LagReport | None = None
+        try:
+            with trio.fail_after(self._threshold):
+                found = await self._collect(watch)
+        except* ClusterUnavailable as unavailable:
+            for exc in leaves(unavailable):
+                self._board.faults(self._name).record(exc.stage, "", exc.fault)
+        except* trio.TooSlowError:
+            late = Fault("_TIMED_OUT", "the cycle did not end within exporter.staleness_threshold")
+            self._board.faults(self._name).record("cycle", "", late)
+        if found is not None:
+            self._last = found
+        poll_seconds = trio.current_time() - started
+        await self._board.publish(self._name, Cycle(started, watch.phases, poll_seconds, found))
+        self._log.debug(
+            "cycle", good=found is not None, seconds=trio.current_time() - started, **watch.phases
+        )
+        return found is not None
+
+    async def _collect(self, watch: Stopwatch) -> LagReport:
+        snapshot = await self._reader.snapshot(watch)
+        with watch("policies"):
+            policies = await self._reader.cleanup_policies(policies_wanted(snapshot, {}))
+        with watch("report"):
+            return await trio.to_thread.run_sync(
+                lambda: report(
+                    snapshot,
+                    records={},
+                    policies=policies,
+                    previous=self._last,
+                    keep_after=snapshot.now - self._threshold,
+                )
+            )
+
+
+def _next_start(due: float, now: float, interval: float) -> float:
+    """The next start of the schedule, or the last one missed: a cycle that overran starts the next at once.
+
+    Either way it lies on the schedule, so that later cycles start when they always did.
+    """
+    following = due + interval
+    return following if now <= following else now - (now - following) % interval
+
+
+def leaves(group: BaseExceptionGroup[ClusterUnavailable]) -> list[ClusterUnavailable]:
+    """The errors of a group, nested ones too."""
+    found: list[ClusterUnavailable] = []
+    for exc in group.exceptions:
+        found.extend(leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc])
+    return found
