@@ -39,7 +39,8 @@ from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Connec
 
 _log = structlog.get_logger(__name__)
 
-_RECEIVE = 64 * 1024
+# h11 lets an event grow to 16 KiB while it is incomplete: more in one read could pass it whole.
+_RECEIVE = 16 * 1024
 _PIECE = 256 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 from hypercorn.typing import HTTPScope
 from quart import Response, render_template, request
@@ -177,17 +177,24 @@ def _utc(timestamp: float) -> str:
 
 
 class _Chunks(ResponseBody):
-    """Hands the shared chunks on as they are; Quart's own body for iterables takes a thread per chunk."""
+    """Hands the shared chunks on as they are; Quart's own body for iterables takes a thread per chunk.
 
-    def __init__(self, chunks: Sequence[bytes]) -> None:
-        self._chunks = chunks
+    No generator, since Quart would leave one unfinished behind where the client does not take the whole.
+    """
 
-    async def __aenter__(self) -> AsyncIterator[bytes]:
-        return self._iterate()
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._left = iter(chunks)
+
+    async def __aenter__(self) -> Self:
+        return self
 
     async def __aexit__(self, exc_type: type, exc_value: BaseException, tb: TracebackType) -> None:
         pass
 
-    async def _iterate(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._left:
+            return chunk
+        raise StopAsyncIteration
