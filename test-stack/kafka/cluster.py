@@ -149,6 +149,9 @@ class KafkaCluster:
             "group.consumer.min.session.timeout.ms": "1000",
             "group.consumer.min.heartbeat.interval.ms": "500",
             # What a test waits for happens in seconds, not in Kafka's minutes.
+            # Nothing goes by age unless a topic says so, and any timestamp may be written.
+            "log.retention.ms": "-1",
+            "log.message.timestamp.after.max.ms": str(2**63 - 1),
             "log.retention.check.interval.ms": "1000",
             "log.cleaner.backoff.ms": "500",
             "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),

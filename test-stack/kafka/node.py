@@ -77,7 +77,13 @@ class KafkaNode:
     def format(self, cluster_id: str, arguments: Sequence[str]) -> None:
         """Make the data folder, as each node needs once."""
         self._folder.mkdir()
-        command = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._write_properties())]
+        command = [
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster_id}",
+            "-c",
+            str(self._write_properties()),
+        ]
         run = subprocess.run(
             [*self._jvm(), *command, *arguments],
             stdin=subprocess.DEVNULL,
