@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kafka.errors import StackError
+from kafka.guarded import GuardedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,8 +45,7 @@ class KafkaNode:
         self._cluster_folder = folder
         self._folder = folder / f"node-{node_id}"
         self._properties = {**properties, "log.dirs": str(self._folder / "data")}
-        self._guard: subprocess.Popen[str] | None = None
-        self._pid = 0
+        self._process: GuardedProcess | None = None
 
     @property
     def bootstrap_server(self) -> str:
@@ -60,13 +58,13 @@ class KafkaNode:
     @property
     def pid(self) -> int:
         """The broker's process; StackError when it does not run."""
-        if not self.running:
+        if self._process is None or not self._process.running:
             raise StackError(f"node {self.node_id} does not run:\n{self.log()}")
-        return self._pid
+        return self._process.pid
 
     @property
     def running(self) -> bool:
-        return self._guard is not None and self._guard.poll() is None
+        return self._process is not None and self._process.running
 
     def log(self) -> str:
         """The end of the broker's log."""
@@ -98,21 +96,9 @@ class KafkaNode:
         """Start the process, which is not ready for some seconds yet."""
         if self.running:
             return
-        self._close()
+        self.wait()
         command = [*self._jvm(), "kafka.Kafka", str(self._write_properties())]
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(HERE / "guard.py"), str(self._cluster_folder), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # Ctrl-C in a terminal reaches the launcher alone, which then stops its nodes in order.
-            start_new_session=True,
-        )
-        assert self._guard.stdout is not None
-        line = self._guard.stdout.readline()
-        if not line:
-            raise StackError(f"node {self.node_id} could not be launched")
-        self._pid = int(line)
+        self._process = GuardedProcess(command, folder=self._cluster_folder)
 
     def terminate(self) -> None:
         """Ask the broker to stop; does not wait."""
@@ -121,12 +107,9 @@ class KafkaNode:
 
     def wait(self, seconds: float = STOP_SECONDS) -> None:
         """Wait for the broker to be gone; one that is not in time is killed."""
-        if self._guard is not None:
-            try:
-                self._guard.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self._signal(signal.SIGKILL)
-        self._close()
+        if self._process is not None:
+            self._process.wait(seconds)
+            self._process = None
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         self.terminate()
@@ -134,7 +117,7 @@ class KafkaNode:
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
-        self._close()
+        self.wait()
 
     def freeze(self) -> None:
         """Let the broker keep its connections and answer nothing."""
@@ -144,19 +127,8 @@ class KafkaNode:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self.running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, number)
-
-    def _close(self) -> None:
-        if self._guard is None:
-            return
-        assert self._guard.stdin is not None
-        assert self._guard.stdout is not None
-        self._guard.wait()
-        self._guard.stdin.close()
-        self._guard.stdout.close()
-        self._guard = None
+        if self._process is not None:
+            self._process.send(number)
 
     def _jvm(self) -> list[str]:
         logging = f"-Dlog4j.configuration={(HERE / 'log4j.properties').as_uri()}"
