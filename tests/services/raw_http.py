@@ -64,7 +64,11 @@ async def connect(address: Address, *, receive_buffer: int | None = None) -> Cli
     sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
     if receive_buffer is not None:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
-    await sock.connect(address)
+    try:
+        await sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
     return Client(trio.SocketStream(sock))
 
 

@@ -9,13 +9,14 @@ import random
 import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
 import pytest
 import structlog
 import trio
-from tests.services.publication import body_of, large_publication, small_publication
+from tests.services.publication import FakePublication, body_of, large_publication, small_publication
 from tests.services.raw_http import Address, Client, ask, connect, descriptors, is_closed, request
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -23,9 +24,15 @@ from klag_trio.services.connection import Patience
 from klag_trio.services.server import ListenError, serve
 from klag_trio.services.web import make_app
 
+# A server of its own, what stops it, and what says that it has.
+Stopping = tuple[Address, trio.CancelScope, trio.Event]
+
 PATIENCE = Patience()
 LARGE = large_publication(5_000_000)
 PATHS = ["/", "/metrics", "/health", "/ready", "/leader", "/nope"]
+
+
+# pytest-trio runs a test on the clock among its own arguments: where mock_clock is one, time stands still.
 
 
 @pytest.fixture(autouse=True)
@@ -41,14 +48,41 @@ def logged(
 
 
 @pytest.fixture
-async def small(nursery: trio.Nursery, mock_clock: MockClock) -> Address:
-    return await started(nursery)
+async def small(mock_clock: MockClock) -> AsyncIterator[Address]:
+    async with running(small_publication(), mock_clock) as (address, _, _):
+        yield address
 
 
 @pytest.fixture
-async def large(nursery: trio.Nursery, mock_clock: MockClock) -> Address:
-    address: Address = await nursery.start(partial(serve, make_app(LARGE), host="127.0.0.1", port=0))
-    return address
+async def large(mock_clock: MockClock) -> AsyncIterator[Address]:
+    async with running(LARGE, mock_clock) as (address, _, _):
+        yield address
+
+
+@pytest.fixture
+async def stopping(mock_clock: MockClock) -> AsyncIterator[Stopping]:
+    async with running(LARGE, mock_clock) as stopping:
+        yield stopping
+
+
+@asynccontextmanager
+async def running(publication: FakePublication, clock: MockClock) -> AsyncIterator[Stopping]:
+    scope = trio.CancelScope()
+    stopped = trio.Event()
+
+    async def run(*, task_status: trio.TaskStatus[Address]) -> None:
+        with scope:
+            await serve(make_app(publication), host="127.0.0.1", port=0, task_status=task_status)
+        stopped.set()
+
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(run)
+        try:
+            yield address, scope, stopped
+        finally:
+            scope.cancel()
+            # A client that a failed test has left behind may hold up the stop, for which time has to pass.
+            clock.autojump_threshold = 0.01
 
 
 async def started(nursery: trio.Nursery, host: str = "127.0.0.1", port: int = 0) -> Address:
@@ -138,7 +172,7 @@ async def test_no_descriptor_left_is_a_pause_and_one_line(
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_head_answers_with_the_headers_of_get(small: Address, path: str) -> None:
+async def test_head_answers_with_the_headers_of_get(small: Address, mock_clock: MockClock, path: str) -> None:
     client = await connect(small)
     async with client.stream:
         await client.send(request(path) + request(path, method="HEAD"))
@@ -152,7 +186,9 @@ async def test_head_answers_with_the_headers_of_get(small: Address, path: str) -
 @pytest.mark.parametrize(
     "method", ["OPTIONS", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "BREW", "get", "head"]
 )
-async def test_other_methods_are_refused(small: Address, method: str, path: str) -> None:
+async def test_other_methods_are_refused(
+    small: Address, mock_clock: MockClock, method: str, path: str
+) -> None:
     client = await connect(small)
     async with client.stream:
         for _ in range(2):
@@ -179,7 +215,9 @@ async def test_other_methods_are_refused(small: Address, method: str, path: str)
         ("OPTIONS", "health", 400),
     ],
 )
-async def test_a_target_is_a_path_or_refused(small: Address, method: str, target: str, status: int) -> None:
+async def test_a_target_is_a_path_or_refused(
+    small: Address, mock_clock: MockClock, method: str, target: str, status: int
+) -> None:
     assert status == (await ask(small, request(target, method=method))).status
 
 
@@ -213,7 +251,7 @@ async def test_a_malformed_request_is_refused_and_the_connection_closed(
         assert await is_closed(client)
 
 
-async def test_half_a_request_is_refused(small: Address) -> None:
+async def test_half_a_request_is_refused(small: Address, mock_clock: MockClock) -> None:
     client = await connect(small)
     async with client.stream:
         await client.send(b"GET /health HT")
@@ -230,7 +268,7 @@ async def test_half_a_request_is_refused(small: Address) -> None:
     ],
 )
 async def test_a_request_to_upgrade_is_answered_as_if_it_had_not_asked(
-    small: Address, upgrade: tuple[str, ...]
+    small: Address, mock_clock: MockClock, upgrade: tuple[str, ...]
 ) -> None:
     client = await connect(small)
     async with client.stream:
@@ -241,7 +279,7 @@ async def test_a_request_to_upgrade_is_answered_as_if_it_had_not_asked(
             assert "upgrade" not in answer.headers
 
 
-async def test_a_small_request_body_is_ignored(small: Address) -> None:
+async def test_a_small_request_body_is_ignored(small: Address, mock_clock: MockClock) -> None:
     client = await connect(small)
     async with client.stream:
         await client.send(request("/health", "Content-Length: 5") + b"hello" + request("/leader"))
@@ -249,7 +287,9 @@ async def test_a_small_request_body_is_ignored(small: Address) -> None:
         assert (await client.answer()).body == b'{"is_leader": true}'
 
 
-async def test_who_sends_a_large_body_first_still_reads_the_refusal(small: Address) -> None:
+async def test_who_sends_a_large_body_first_still_reads_the_refusal(
+    small: Address, mock_clock: MockClock
+) -> None:
     client = await connect(small)
     async with client.stream:
         await client.send(request("/metrics", "Content-Length: 20000000", method="POST"))
@@ -271,7 +311,7 @@ async def test_a_body_without_end_is_cut_off(small: Address, mock_clock: MockClo
                 await client.send(b"4\r\nbody\r\n" * 1000)
 
 
-async def test_expect_continue_is_met(small: Address) -> None:
+async def test_expect_continue_is_met(small: Address, mock_clock: MockClock) -> None:
     client = await connect(small)
     async with client.stream:
         await client.send(request("/metrics", "Expect: 100-continue", "Content-Length: 4", method="PUT"))
@@ -279,7 +319,7 @@ async def test_expect_continue_is_met(small: Address) -> None:
         assert (await client.answer()).status == 405
 
 
-async def test_pipelined_requests_are_answered_in_their_order(large: Address) -> None:
+async def test_pipelined_requests_are_answered_in_their_order(large: Address, mock_clock: MockClock) -> None:
     client = await connect(large)
     async with client.stream:
         await client.send(b"".join(request(path) for path in ("/leader", "/metrics", "/nope", "/health")))
@@ -289,7 +329,7 @@ async def test_pipelined_requests_are_answered_in_their_order(large: Address) ->
     assert answers[3].body == b"ok"
 
 
-async def test_a_large_answer_arrives_whole_plain_and_gzipped(large: Address) -> None:
+async def test_a_large_answer_arrives_whole_plain_and_gzipped(large: Address, mock_clock: MockClock) -> None:
     client = await connect(large)
     async with client.stream:
         await client.send(request("/metrics") + request("/metrics", "Accept-Encoding: gzip"))
@@ -322,7 +362,7 @@ async def test_a_wrong_length_cuts_the_answer_off_and_is_logged(
     logged.clear()
 
 
-async def test_no_bytes_whatever_harm_the_server(small: Address) -> None:
+async def test_no_bytes_whatever_harm_the_server(small: Address, mock_clock: MockClock) -> None:
     chance = random.Random(3)
     whole = [
         request("/metrics", "Accept: */*;q=0.1", "Accept-Encoding: gzip"),
@@ -369,7 +409,7 @@ async def test_no_bytes_whatever_harm_the_server(small: Address) -> None:
     ],
 )
 async def test_it_closes_at_once_where_it_is_asked_to(
-    small: Address, last: partial[bytes], path: str
+    small: Address, mock_clock: MockClock, last: partial[bytes], path: str
 ) -> None:
     before = trio.current_time()
     client = await connect(small)
@@ -421,7 +461,7 @@ async def test_headers_that_come_byte_by_byte_are_not_waited_for(
         assert PATIENCE.request == trio.current_time() - started_at
 
 
-async def test_who_has_said_all_still_gets_every_answer(large: Address) -> None:
+async def test_who_has_said_all_still_gets_every_answer(large: Address, mock_clock: MockClock) -> None:
     client = await connect(large)
     async with client.stream:
         await client.send(request("/metrics") + request("/metrics"))
@@ -462,26 +502,7 @@ async def test_a_slow_reader_gets_everything(large: Address, mock_clock: MockClo
 # How it stops
 
 
-@pytest.fixture
-async def stopping(mock_clock: MockClock) -> AsyncIterator[tuple[Address, trio.CancelScope, trio.Event]]:
-    """A server of its own, what stops it, and what says that it has."""
-    stopped = trio.Event()
-    async with trio.open_nursery() as nursery:
-        scope = trio.CancelScope()
-
-        async def run(*, task_status: trio.TaskStatus[Address]) -> None:
-            with scope:
-                await serve(make_app(LARGE), host="127.0.0.1", port=0, task_status=task_status)
-            stopped.set()
-
-        yield await nursery.start(run), scope, stopped
-        scope.cancel()
-
-
-Stopping = tuple[Address, trio.CancelScope, trio.Event]
-
-
-async def test_a_stop_closes_idle_connections_at_once(stopping: Stopping) -> None:
+async def test_a_stop_closes_idle_connections_at_once(stopping: Stopping, mock_clock: MockClock) -> None:
     address, scope, stopped = stopping
     before = trio.current_time()
     answered, silent, half = [await connect(address) for _ in range(3)]
@@ -499,7 +520,7 @@ async def test_a_stop_closes_idle_connections_at_once(stopping: Stopping) -> Non
         await connect(address)
 
 
-async def test_a_stop_lets_an_answer_under_way_finish(stopping: Stopping) -> None:
+async def test_a_stop_lets_an_answer_under_way_finish(stopping: Stopping, mock_clock: MockClock) -> None:
     address, scope, stopped = stopping
     client = await connect(address, receive_buffer=4096)
     async with client.stream:

@@ -162,9 +162,13 @@ class Connection:
             await self._send(event.data)
         elif isinstance(event, Updated):
             self._idle = event.idle
-            self._scope.deadline = trio.current_time() + self._patience.keep_alive if event.idle else math.inf
+            self._scope.deadline = trio.current_time() + self._wait_for_request() if event.idle else math.inf
         elif isinstance(event, Closed):
             self._scope.cancel()
+
+    def _wait_for_request(self) -> float:
+        begun, _ = self._protocol.connection.trailing_data
+        return self._patience.request if begun else self._patience.keep_alive
 
     async def _send(self, data: bytes) -> None:
         async with self._send_lock:
