@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import re
+from decimal import Decimal
 
 # The spellings that klag-exporter's users may have in their files; a month is 30.44 days, a year 365.25.
-_SECONDS = {
-    spelling: seconds
-    for seconds, spellings in {
-        1e-9: "ns nsec nanos",
-        1e-6: "us µs μs usec",
-        1e-3: "ms msec millis",
-        1.0: "s sec secs second seconds",
-        60.0: "m min mins minute minutes",
-        3600.0: "h hr hrs hour hours",
-        86400.0: "d day days",
-        604800.0: "w wk wks week weeks",
-        2630016.0: "M month months",
-        31557600.0: "y yr yrs year years",
+_NANOSECONDS = {
+    spelling: nanoseconds
+    for nanoseconds, spellings in {
+        1: "ns nsec nanos",
+        1_000: "us µs μs usec",
+        1_000_000: "ms msec millis",
+        1_000_000_000: "s sec secs second seconds",
+        60_000_000_000: "m min mins minute minutes",
+        3_600_000_000_000: "h hr hrs hour hours",
+        86_400_000_000_000: "d day days",
+        604_800_000_000_000: "w wk wks week weeks",
+        2_630_016_000_000_000: "M month months",
+        31_557_600_000_000_000: "y yr yrs year years",
     }.items()
     for spelling in spellings.split()
 }
-# Longer ones are no durations, and float() is spared them.
+# Nobody writes a longer one.
 _LONGEST = 200
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµμ]+)\s*")
 
@@ -42,7 +42,7 @@ def parse_duration(text: str) -> float:
         raise ValueError("it is too long")
     if not text:
         raise ValueError("it is empty")
-    total = []
+    total = Decimal()
     position = 0
     while position < len(text):
         part = _PART.match(text, position)
@@ -51,11 +51,11 @@ def parse_duration(text: str) -> float:
                 "a number without a unit" if text[position].isdigit() else "no number where one should be"
             )
         number, unit = part.groups()
-        if unit not in _SECONDS:
+        if unit not in _NANOSECONDS:
             raise ValueError("no such unit")
-        total.append(float(number) * _SECONDS[unit])
+        total += Decimal(number) * _NANOSECONDS[unit]
         position = part.end()
-    return math.fsum(total)
+    return float(total / 1_000_000_000)
 
 
 def format_duration(seconds: float) -> str:

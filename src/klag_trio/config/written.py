@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import attrs
 import tomlkit
-from tomlkit.exceptions import TOMLKitError
+from tomlkit.exceptions import ParseError, TOMLKitError
 from tomlkit.items import Item
 
 from .errors import ConfigError, Problem, one_line
@@ -22,7 +22,7 @@ _MOST_DOTS = 100
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
 _REFERENCE = re.compile(
-    rf"(?P<literal>\$\$\{{)|\$\{{(?P<optional>\?)?(?P<name>{_NAME})(?::-(?P<default>[^}}]*))?\}}|(?P<broken>\$\{{)"
+    rf"(?P<literal>\$\$\{{)|\$\{{(?P<optional>\?)?(?P<name>{_NAME})(?::-(?P<default>[^{{}}]*))?\}}|(?P<broken>\$\{{)"
 )
 # A string without an end is no TOML, and runs on here so that it is looked through only once.
 _TOKEN = re.compile(
@@ -30,7 +30,7 @@ _TOKEN = re.compile(
       (?P<quoted>
           \"\"\"(?:[^\\]|\\(?:.|\Z))*?(?:\"{{3,5}}|\Z) | \'\'\'.*?(?:\'{{3,5}}|\Z)
         | "(?:[^"\\\r\n]|\\[^\r\n])*+"? | '[^'\r\n]*+'? | \#[^\r\n]*+ )
-    | \$\{{(?P<reference>\??{_NAME}(?::-[^}}'\r\n]*+)?)\}}
+    | \$\{{(?P<reference>\??{_NAME}(?::-[^{{}}'\r\n]*+)?)\}}
     | (?P<mark>[=\[\]{{}},.\n])
     """,
     re.DOTALL | re.VERBOSE,
@@ -96,8 +96,9 @@ def parse(text: str, environ: Mapping[str, str]) -> dict[str, Node]:
         raise _no_toml(where, reason) from None
     except RecursionError:
         raise _no_toml("", "it is nested too deeply") from None
-    except TOMLKitError:
-        raise _no_toml("", "a key or a table is defined twice, or in two ways") from None
+    except TOMLKitError as exc:
+        where = f"line {exc.line}, column {exc.col}" if isinstance(exc, ParseError) else ""
+        raise _no_toml(where, "it is nested too deeply, or a key is defined in two ways") from None
     except ValueError:
         raise _no_toml("", "it holds a number that is too long") from None
 
