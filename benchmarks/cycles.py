@@ -29,8 +29,8 @@ def last_cycle(body: bytes, dialect: Dialect) -> Cycle | None:
     found = exposition.samples(body, dialect.phases) if dialect.phases else []
     phases = {labels["phase"]: value for labels, value in found}
     updates = exposition.values(body, dialect.last_update) if dialect.last_update else []
-    # Rendering is part of our cycle, and may be told as a phase without being part of the duration.
-    return Cycle((updates or durations)[0], max(durations[0], sum(phases.values())), phases)
+    # Phases run beside one another, so that their sum says nothing about the whole.
+    return Cycle((updates or durations)[0], durations[0], phases)
 
 
 @attrs.define

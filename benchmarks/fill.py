@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -94,16 +94,8 @@ class Filler:
             raise FillError(
                 f"{len(names) - len(missing)} of {len(names)} topics exist already: take a fresh broker"
             )
-        batches = [missing[i : i + _TOPICS_PER_CALL] for i in range(0, len(missing), _TOPICS_PER_CALL)]
-        pipelined(batches, self._create_batch, in_flight=2 * _TOPICS_PER_CALL)
+        create_topics(self._admin, missing, self.workload.partitions)
         return bool(missing)
-
-    def _create_batch(self, names: list[str]) -> Iterable[Future[Any]]:
-        topics = [
-            NewTopic(name, self.workload.partitions, replication_factor=1, config=_TOPIC_CONFIG)
-            for name in names
-        ]
-        return self._admin.create_topics(topics, operation_timeout=TIMEOUT, request_timeout=TIMEOUT).values()
 
     def _produce(self) -> None:
         failed: list[KafkaError] = []
@@ -167,6 +159,17 @@ class Filler:
             for number in workload.partitions_of(group)
         ]
         return commit(self._admin, workload.group(group), offsets)
+
+
+def create_topics(admin: AdminClient, names: Sequence[str], partitions: int) -> None:
+    """New topics, many in one call; raises where one of them cannot be created."""
+
+    def create(batch: Sequence[str]) -> Iterable[Future[Any]]:
+        topics = [NewTopic(name, partitions, replication_factor=1, config=_TOPIC_CONFIG) for name in batch]
+        return admin.create_topics(topics, operation_timeout=TIMEOUT, request_timeout=TIMEOUT).values()
+
+    batches = [names[i : i + _TOPICS_PER_CALL] for i in range(0, len(names), _TOPICS_PER_CALL)]
+    pipelined(batches, create, in_flight=2 * _TOPICS_PER_CALL)
 
 
 def send(

@@ -47,6 +47,12 @@ _FIGURES = {
     "steady_cycles_seen": "cycles seen, steady",
     "moving_cycles_seen": "cycles seen, moving",
     "stop_s": "SIGTERM to its end, s",
+    **{
+        f"{kind}_{against}_{share}_s": f"{kind} topics, error {words}, {share}, s"
+        for kind in ("idle", "live")
+        for against, words in (("now", "against its now"), ("scrape", "at the scrape"))
+        for share in ("p50", "p99", "max")
+    },
 }
 
 
@@ -84,7 +90,7 @@ def verdicts(outcome: Outcome) -> dict[str, list[Line]]:
         if title.partition("@")[0] != OURS:
             continue
         mode = title.partition("@")[2] or "message"
-        found[title] = judge(outcome.workload["name"], mode, figures, medians[peer] if peer else None)
+        found[title] = judge(outcome.name, mode, figures, medians[peer] if peer else None)
     return {title: lines for title, lines in found.items() if lines}
 
 
@@ -143,14 +149,9 @@ def _first_peer(titles: Sequence[str]) -> str | None:
 
 
 def _heading(outcome: Outcome) -> str:
-    machine, settings, w = outcome.machine, outcome.settings, outcome.workload
+    machine = outcome.machine
     return (
-        f"Workload {w['name']}: {w['topics']} topics x {w['partitions']} partitions, "
-        f"{w['records']} records each; {w['groups']} groups on {w['group_partitions']} partitions each, "
-        f"{w['lagging_group_partitions']} of them lagging, {w['distinct_offsets']} distinct offsets.\n"
-        f"Medians of {settings['repeats']}, {settings['cycles']} cycles each, a poll every "
-        f"{settings['poll_interval_s']:g} s, order {settings['order']}.\n"
-        f"{machine['date']}: {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{outcome.heading}\n{machine['date']}: {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"Linux {machine['kernel']}, Python {machine['python']}; "
         f"load average at the end {machine['load_average']:.1f}."
     )

@@ -28,7 +28,7 @@ class Settings:
     bootstrap: str
     ports: tuple[int, ...]
     folder: Path
-    whitelist: str
+    whitelist: str = ".*"
     poll_interval: float = 10.0
     cycles: int = 10
     start_limit: float = 90.0

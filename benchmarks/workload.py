@@ -53,7 +53,11 @@ class Workload:
         return f"bench-{self.name}-{index:05d}"
 
     def group(self, index: int) -> str:
-        return f"bench-{self.name}-group-{index:05d}"
+        return f"{self.group_prefix}{index:05d}"
+
+    @property
+    def group_prefix(self) -> str:
+        return f"bench-{self.name}-group-"
 
     def place(self, number: int) -> tuple[str, int]:
         """Topic and partition id of the partition with this number."""
