@@ -9,7 +9,7 @@ from typing import Literal
 import structlog
 
 LogFormat = Literal["text", "json"]
-LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40}
+LEVELS = {"trace": 0, "debug": 10, "info": 20, "warn": 30, "error": 40}
 
 
 def configure(level: str, form: LogFormat) -> None:
