@@ -1,0 +1,84 @@
+"""The demo's table, from the text that klag-trio serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+STATES = {
+    0: "Unknown",
+    1: "PreparingRebalance",
+    2: "CompletingRebalance",
+    3: "Stable",
+    4: "Dead",
+    5: "Empty",
+    6: "Assigning",
+    7: "Reconciling",
+}
+PREFIX = "kafka_consumergroup_group_"
+HEADINGS = ("group", "state", "lag", "time lag", "lost", "what it does")
+
+
+@attrs.frozen
+class Row:
+    """One consumer group as /metrics tells of it; None where it tells nothing."""
+
+    group: str
+    state: str | None = None
+    lag: float | None = None
+    lag_seconds: float | None = None
+    messages_lost: float | None = None
+
+
+def rows(metrics: str) -> list[Row]:
+    """Return the groups of a /metrics answer in order of name."""
+    found: dict[str, Row] = {}
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if not sample.name.startswith(PREFIX):
+                continue
+            group = sample.labels["group"]
+            found[group] = _with(found.get(group, Row(group)), sample.name.removeprefix(PREFIX), sample.value)
+    return [found[group] for group in sorted(found)]
+
+
+def render(groups: Iterable[Row], stories: Mapping[str, str]) -> str:
+    """Lay the rows out in columns."""
+    lines = [HEADINGS]
+    for row in groups:
+        seconds = "-" if row.lag_seconds is None else f"{row.lag_seconds:.1f} s"
+        story = stories.get(row.group, "")
+        lines.append(
+            (row.group, row.state or "-", _count(row.lag), seconds, _count(row.messages_lost), story)
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in (2, 3, 4) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _with(row: Row, name: str, value: float) -> Row:
+    match name:
+        case "state":
+            return attrs.evolve(row, state=STATES.get(int(value), f"state {value:g}"))
+        case "sum_lag":
+            return attrs.evolve(row, lag=value)
+        case "max_lag_seconds":
+            return attrs.evolve(row, lag_seconds=value)
+        case "messages_lost":
+            return attrs.evolve(row, messages_lost=(row.messages_lost or 0) + value)
+        case _:
+            return row
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
