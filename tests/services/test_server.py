@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import random
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
 import pytest
-import structlog
 import trio
+from structlog.typing import EventDict
 from tests.services.publication import FakePublication, body_of, large_publication, small_publication
 from tests.services.raw_http import Address, Client, ask, connect, descriptors, is_closed, request
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -23,6 +22,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from klag_trio.services.connection import Patience
 from klag_trio.services.server import ListenError, serve
 from klag_trio.services.web import make_app
+
+pytestmark = pytest.mark.usefixtures("logged")
 
 # A server of its own, what stops it, and what says that it has.
 Stopping = tuple[Address, trio.CancelScope, trio.Event]
@@ -33,18 +34,6 @@ PATHS = ["/", "/metrics", "/health", "/ready", "/leader", "/nope"]
 
 
 # pytest-trio runs a test on the clock among its own arguments: where mock_clock is one, time stands still.
-
-
-@pytest.fixture(autouse=True)
-def logged(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> Iterator[list[structlog.typing.EventDict]]:
-    """Whatever a client does is no reason to log; a test that expects otherwise empties the list."""
-    with structlog.testing.capture_logs() as events, caplog.at_level(logging.DEBUG):
-        yield events
-    assert events == []
-    assert caplog.messages == []
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture
@@ -145,7 +134,7 @@ async def test_a_thousand_clients_may_knock_at_once(nursery: trio.Nursery) -> No
 
 
 async def test_no_descriptor_left_is_a_pause_and_one_line(
-    small: Address, mock_clock: MockClock, logged: list[structlog.typing.EventDict]
+    small: Address, mock_clock: MockClock, logged: list[EventDict]
 ) -> None:
     client = Client(trio.SocketStream(trio.socket.socket()))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -338,7 +327,7 @@ async def test_a_large_answer_arrives_whole_plain_and_gzipped(large: Address, mo
 
 
 async def test_an_app_that_fails_costs_one_answer_and_is_logged(
-    nursery: trio.Nursery, logged: list[structlog.typing.EventDict]
+    nursery: trio.Nursery, logged: list[EventDict]
 ) -> None:
     async def app(scope: object, receive: object, send: object) -> None:
         raise RuntimeError("the reason")
@@ -351,7 +340,7 @@ async def test_an_app_that_fails_costs_one_answer_and_is_logged(
 
 
 async def test_a_wrong_length_cuts_the_answer_off_and_is_logged(
-    nursery: trio.Nursery, logged: list[structlog.typing.EventDict]
+    nursery: trio.Nursery, logged: list[EventDict]
 ) -> None:
     publication = small_publication()
     publication.text = attrs.evolve(body_of(b"short"), length=100)

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[list[EventDict]]:
+    """Whatever a client does is no reason to log; a test that expects otherwise empties the list."""
+    with capture_logs() as events, caplog.at_level(logging.DEBUG):
+        yield events
+    assert events == []
+    assert caplog.messages == []
+    assert capfd.readouterr() == ("", "")
