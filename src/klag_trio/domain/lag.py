@@ -26,6 +26,9 @@ class FirstRecord:
     """Seconds since the epoch; None where the record has no timestamp."""
 
 
+NOTHING_LEFT = FirstRecord(offset=None, timestamp=None)
+
+
 @attrs.frozen
 class PartitionLag:
     """How far one group is behind in one partition, as of one cycle."""
@@ -63,7 +66,7 @@ class PartitionLag:
         """Lag in percent of what the partition retains; above 100 the group has been overtaken."""
         retained = self.latest - self.earliest
         if retained > 0:
-            return self.lag / retained * 100
+            return self.lag * 100 / retained
         # Nothing is retained, so nothing can be divided by: a commit below is past the boundary all the same.
         return 100.0 + 100.0 * (self.earliest - self.committed) if self.committed < self.earliest else 0.0
 
