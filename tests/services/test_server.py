@@ -384,6 +384,15 @@ async def test_no_bytes_whatever_harm_the_server(small: Address, mock_clock: Moc
     assert (await ask(small, request("/health"))).status == 200
 
 
+async def test_no_request_needs_a_thread(small: Address, mock_clock: MockClock) -> None:
+    threads = trio.to_thread.current_default_thread_limiter()
+    while threads.available_tokens:
+        threads.acquire_on_behalf_of_nowait(object())
+    for path in PATHS:
+        assert (await ask(small, request(path))).status in (200, 404)
+    assert (await ask(small, request("/metrics", method="OPTIONS"))).status == 405
+
+
 # When it closes
 
 

@@ -20,6 +20,7 @@ ways it offers into HTTP/2 and websockets: a request to upgrade is answered as i
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 import struct
@@ -172,18 +173,19 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         async with self._send_lock:
-            with memoryview(data) as view:
-                for start in range(0, len(view), _PIECE):
-                    self._cut = True
-                    with trio.move_on_after(self._patience.piece):
-                        try:
-                            await self._stream.send_all(view[start : start + _PIECE])
-                            self._cut = False
-                        except trio.BrokenResourceError:
-                            pass
-                    if self._cut:
-                        self._scope.cancel()
-                        await trio.lowlevel.checkpoint()
+            view = memoryview(data)
+            for start in range(0, len(view), _PIECE):
+                await self._send_piece(view[start : start + _PIECE])
+
+    async def _send_piece(self, piece: memoryview) -> None:
+        self._cut = True
+        with trio.move_on_after(self._patience.piece), contextlib.suppress(trio.BrokenResourceError):
+            await self._stream.send_all(piece)
+            self._cut = False
+        if self._cut:
+            # Whoever sends is cancelled here and need not look at how it went.
+            self._scope.cancel()
+            await trio.lowlevel.checkpoint()
 
     async def _close_when_stopping(self) -> None:
         await self._context.terminated.wait()
@@ -192,12 +194,9 @@ class Connection:
 
     async def _linger(self) -> None:
         """Let a client that still sends read the answer: closing on unread bytes resets the connection."""
-        with trio.move_on_after(self._patience.linger):
-            try:
-                await self._stream.send_eof()
-                while await self._stream.receive_some(_RECEIVE):
-                    pass
-            except trio.BrokenResourceError:
+        with trio.move_on_after(self._patience.linger), contextlib.suppress(trio.BrokenResourceError):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(_RECEIVE):
                 pass
 
 

@@ -93,15 +93,16 @@ def make_app(publication: Publication) -> QuartTrio:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.jinja_env.filters["utc"] = _utc
 
+    # Every function here is async: Quart would run another in a thread, and threads may all wait for Kafka.
     @app.before_request
-    def only_get_and_head() -> Response | None:
+    async def only_get_and_head() -> Response | None:
         # The method as it came: they are case-sensitive, and Quart's request shows it in capitals.
         if cast(HTTPScope, request.scope)["method"] in _METHODS:
             return None
         return _answer("method not allowed", status=405, headers={"Allow": ", ".join(_METHODS)})
 
     @app.errorhandler(NotFound)
-    def unknown_path(_: NotFound) -> Response:
+    async def unknown_path(_: NotFound) -> Response:
         return _answer("not found", status=404)
 
     @app.get("/metrics")
