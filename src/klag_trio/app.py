@@ -11,13 +11,16 @@ import structlog
 import trio
 
 from klag_trio import __version__
-from klag_trio.config import Cluster, Config
+from klag_trio.config import Cluster, Config, Exporter
+from klag_trio.domain.time_lag import RateEstimator, TimestampCache
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client, PropertyError
+from klag_trio.kafka.timestamps import RecordReader
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
 from klag_trio.services.server import serve
 from klag_trio.services.snapshot import SnapshotReader
+from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
 from klag_trio.services.web import make_app
 
 # A cluster's cycle has at most three calls under way at once, and some threads wait out abandoned calls.
@@ -90,7 +93,7 @@ async def run(config: Config) -> bool:
     board = Board(
         config.clusters,
         partition_series=exporter.granularity == "partition",
-        time_lag=False,
+        time_lag=exporter.timestamp_sampling.enabled,
         staleness_threshold=exporter.staleness_threshold,
         poll_interval=exporter.poll_interval,
     )
@@ -123,9 +126,44 @@ def _collector(connection: Connection, board: Board, config: Config) -> Collecto
         exporter.performance,
         board.faults(name),
         keep_seconds=exporter.staleness_threshold,
+        identify_topics=_reads_records(exporter),
         wall_clock=time.time,
     )
-    return Collector(name, reader, connection.client, board, exporter)
+    time_lag = _time_lag(connection.client, reader, board, name, exporter)
+    return Collector(name, reader, time_lag, connection.client, board, exporter)
+
+
+def _reads_records(exporter: Exporter) -> bool:
+    sampling = exporter.timestamp_sampling
+    return sampling.enabled and sampling.mode == "message"
+
+
+def _time_lag(
+    client: Client, snapshots: SnapshotReader, board: Board, name: str, exporter: Exporter
+) -> TimeLag:
+    sampling = exporter.timestamp_sampling
+    if not sampling.enabled:
+        return NoTimeLag()
+    if sampling.mode == "rate":
+        return RateTimeLag(
+            RateEstimator(
+                samples=sampling.rate_history_samples,
+                max_age=sampling.rate_history_max_age,
+                floor=sampling.rate_min_msgs_per_sec,
+            )
+        )
+    return MessageTimeLag(
+        RecordReader(
+            client,
+            max_concurrent_fetches=sampling.max_concurrent_fetches,
+            fetch_timeout=sampling.fetch_timeout,
+        ),
+        TimestampCache(ttl=sampling.cache_ttl, first_penalty=exporter.poll_interval),
+        snapshots.cleanup_policies,
+        board.faults(name),
+        board.reads(name),
+        skip_data_loss=sampling.skip_data_loss_partitions,
+    )
 
 
 async def _stop_on_signal(
@@ -154,8 +192,6 @@ async def _close(connections: Sequence[Connection]) -> bool:
 
 def _say_what_is_ignored(config: Config) -> None:
     log = structlog.get_logger(__name__)
-    if config.exporter.timestamp_sampling.enabled:
-        log.warning("no time lag is served: this version does not read record timestamps yet")
     if config.exporter.performance.max_concurrent_watermarks is not None:
         log.warning(
             "exporter.performance.max_concurrent_watermarks has no effect: watermarks come in batches"

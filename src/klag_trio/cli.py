@@ -69,7 +69,7 @@ def _read(path: Path) -> Config:
     try:
         return read_config(path, os.environ)
     except ConfigError as exc:
-        _exit(WRONG, str(exc))
+        _exit(WRONG, *(f"{path}: {line}" for line in str(exc).splitlines()))
 
 
 def _serve(config: Config) -> NoReturn:

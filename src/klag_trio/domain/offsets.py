@@ -123,3 +123,5 @@ class ClusterSnapshot:
     """The groups that answered."""
     failed_groups: Mapping[str, GroupState]
     """The groups that exist but did not answer, with the state that the listing gave."""
+    topic_ids: Mapping[str, str] = attrs.field(factory=dict)
+    """The ids of topics with commits, where they were asked for and known (KIP-516)."""

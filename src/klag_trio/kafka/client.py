@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import attrs
 import structlog
 import trio
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo
@@ -120,16 +120,22 @@ class Client:
         self._causes: deque[KafkaError] = deque(maxlen=16)
         self._admin: BatchAdmin | None = self._connect()
 
+    def _base_config(self) -> dict[str, Any]:
+        return {"client.id": "klag-trio", **self._properties, "error_cb": self._causes.append}
+
     def _connect(self) -> BatchAdmin:
-        config: dict[str, Any] = {
-            "client.id": "klag-trio",
-            **self._properties,
-            "error_cb": self._causes.append,
-        }
         try:
-            return BatchAdmin(config, logger=self._logger)
+            return BatchAdmin(self._base_config(), logger=self._logger)
         except KafkaException as exc:
             raise PropertyError(self.redact(exc.args[0].str())) from None
+
+    def consumer(self, own: Mapping[str, Any]) -> Consumer:
+        """Make a consumer; its `own` properties come before the configured ones.
+
+        Raises:
+            KafkaException: librdkafka refuses the properties.
+        """
+        return Consumer({**self._base_config(), **own}, logger=self._logger)
 
     def fault(self, error: KafkaError) -> Fault:
         """The error in our terms, without any configured value."""

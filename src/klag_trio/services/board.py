@@ -24,8 +24,8 @@ class Cycle:
     """On Trio's clock."""
     phases: Mapping[str, float]
     """Seconds."""
-    poll_seconds: float
-    """What asking Kafka for offsets took."""
+    poll_seconds: float | None
+    """What asking Kafka for all offsets took; None where it was not finished."""
     report: LagReport | None
     """None where the cluster did not answer."""
 

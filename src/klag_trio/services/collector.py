@@ -14,6 +14,7 @@ from klag_trio.domain.lag import EMPTY_REPORT, LagReport, policies_wanted, repor
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
 from klag_trio.services.board import Board, Cycle
 from klag_trio.services.snapshot import SnapshotReader, Stopwatch
+from klag_trio.services.time_lag import TimeLag
 
 _BACKOFF_BASE = 1.0
 
@@ -32,10 +33,17 @@ class Collector:
     """
 
     def __init__(
-        self, name: str, reader: SnapshotReader, client: Recyclable, board: Board, exporter: Exporter
+        self,
+        name: str,
+        reader: SnapshotReader,
+        time_lag: TimeLag,
+        client: Recyclable,
+        board: Board,
+        exporter: Exporter,
     ) -> None:
         self._name = name
         self._reader = reader
+        self._time_lag = time_lag
         self._client = client
         self._board = board
         self._interval = exporter.poll_interval
@@ -56,6 +64,7 @@ class Collector:
             good = await self._cycle(started)
             cycles += 1
             if self._recycle_interval and cycles % self._recycle_interval == 0:
+                await self._time_lag.recycle()
                 await self._client.recycle()
             if good:
                 failures = 0
@@ -70,7 +79,7 @@ class Collector:
         found: LagReport | None = None
         try:
             with trio.fail_after(self._threshold):
-                found = await self._collect(watch)
+                found = await self._collect(watch, started + self._threshold)
         except* ClusterUnavailable as unavailable:
             for exc in leaves(unavailable):
                 self._board.faults(self._name).record(exc.stage, "", exc.fault)
@@ -79,22 +88,25 @@ class Collector:
             self._board.faults(self._name).record("cycle", "", late)
         if found is not None:
             self._last = found
-        poll_seconds = trio.current_time() - started
-        await self._board.publish(self._name, Cycle(started, watch.phases, poll_seconds, found))
+        await self._board.publish(self._name, Cycle(started, watch.phases, watch.polled, found))
         self._log.debug(
             "cycle", good=found is not None, seconds=trio.current_time() - started, **watch.phases
         )
         return found is not None
 
-    async def _collect(self, watch: Stopwatch) -> LagReport:
+    async def _collect(self, watch: Stopwatch, deadline: float) -> LagReport:
         snapshot = await self._reader.snapshot(watch)
+        with watch("timestamps"):
+            # At most half of what is left: reading may not cost the offsets that are here already.
+            within = (deadline - trio.current_time()) / 2
+            records = await self._time_lag.first_records(snapshot, within=within)
         with watch("policies"):
-            policies = await self._reader.cleanup_policies(policies_wanted(snapshot, {}))
+            policies = await self._reader.cleanup_policies(policies_wanted(snapshot, records))
         with watch("report"):
             return await trio.to_thread.run_sync(
                 lambda: report(
                     snapshot,
-                    records={},
+                    records=records,
                     policies=policies,
                     previous=self._last,
                     keep_after=snapshot.now - self._threshold,

@@ -49,6 +49,10 @@ class FaultLog:
         self._counts[stage, fault.code] += 1
         self._current[_Trouble(stage, subject, fault.code)] = fault
 
+    def lasts(self, stage: str, subject: str, fault: Fault) -> None:
+        """Say that an error of an earlier cycle is taken to last, without having been met again."""
+        self._current.setdefault(_Trouble(stage, subject, fault.code), fault)
+
     def end_cycle(self) -> None:
         """Log what began and what ended with the cycle that ran."""
         begun = [trouble for trouble in self._current if trouble not in self._lasting]

@@ -69,7 +69,10 @@ class Stopwatch:
     """Seconds spent in each phase of the cycle that runs."""
 
     def __init__(self) -> None:
+        self._started = trio.current_time()
         self.phases: dict[str, float] = {}
+        self.polled: float | None = None
+        """Seconds until all offsets had been read; None where that did not happen."""
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -79,6 +82,10 @@ class Stopwatch:
             yield
         finally:
             self.phases[phase] = self.phases.get(phase, 0.0) + trio.current_time() - start
+
+    def mark_polled(self) -> None:
+        """Note that all offsets have been read."""
+        self.polled = trio.current_time() - self._started
 
 
 @attrs.define
@@ -119,6 +126,7 @@ class SnapshotReader:
         faults: FaultLog,
         *,
         keep_seconds: float,
+        identify_topics: bool,
         wall_clock: Callable[[], float],
     ) -> None:
         self._admin = admin
@@ -134,6 +142,7 @@ class SnapshotReader:
         self._last_listed: dict[str, GroupState] = {}
         self._slow_groups: set[str] = set()
         self._keep_seconds = keep_seconds
+        self._identify = identify_topics
         self._descriptions: dict[str, Cached[GroupDescription]] = {}
 
     async def snapshot(self, watch: Stopwatch) -> ClusterSnapshot:
@@ -150,11 +159,17 @@ class SnapshotReader:
             listed = await self._ask_groups() if cached is None else cached
 
         descriptions: Mapping[str, GroupDescription] = {}
+        topic_ids: Mapping[str, str] = {}
 
         async def describe() -> None:
             nonlocal descriptions
             with watch("members"):
                 descriptions = await self._describe(listed)
+
+        async def identify(commits: Mapping[str, Commits | Fault]) -> None:
+            nonlocal topic_ids
+            with watch("topic ids"):
+                topic_ids = await self._ask_topic_ids(commits)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(describe)
@@ -163,8 +178,12 @@ class SnapshotReader:
             with watch("committed"):
                 commits = await self._ask_commits(listed)
             now = self._wall_clock()
+            if self._identify:
+                nursery.start_soon(identify, commits)
             with watch("latest"):
                 latest = await self._admin.latest(partitions) if partitions else {}
+
+        watch.mark_polled()
 
         if cached is not None and _may_be_gone(listed, commits):
             with watch("groups"):
@@ -192,6 +211,7 @@ class SnapshotReader:
             latest=self._answers("latest", latest),
             groups=groups,
             failed_groups=failed,
+            topic_ids=topic_ids,
         )
 
     async def cleanup_policies(self, topics: set[str]) -> dict[str, CleanupPolicy]:
@@ -270,6 +290,24 @@ class SnapshotReader:
                 if isinstance(offset, Fault):
                     self._faults.record("committed", f"{group} {tp.topic}/{tp.partition}", offset)
         return commits
+
+    async def _ask_topic_ids(self, commits: Mapping[str, Commits | Fault]) -> Mapping[str, str]:
+        committed = {
+            tp.topic for commit in commits.values() if not isinstance(commit, Fault) for tp in commit
+        }
+        topics = sorted(topic for topic in committed if self._wants_topic(topic))
+        if not topics:
+            return {}
+        try:
+            answers = await self._admin.topic_ids(topics)
+        except ClusterUnavailable as exc:
+            answers = dict.fromkeys(topics, exc.fault)
+        present = {
+            topic: answer
+            for topic, answer in answers.items()
+            if not isinstance(answer, Fault) or answer.code not in _GONE
+        }
+        return self._answers("topic ids", present)
 
     async def _try_commits(self, groups: Sequence[str]) -> dict[str, Commits | Fault]:
         try:

@@ -1,0 +1,154 @@
+"""The ways to a time lag: by reading records, by the production rate, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import trio
+
+from klag_trio.domain.lag import FirstRecord
+from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, Fault, TopicPartition
+from klag_trio.domain.time_lag import (
+    Key,
+    Plan,
+    RateEstimator,
+    Reading,
+    TimestampCache,
+    Wanted,
+    positions,
+    wanted,
+)
+from klag_trio.services.board import Reads
+from klag_trio.services.faults import FaultLog
+
+Policies = Callable[[set[str]], Awaitable[Mapping[str, CleanupPolicy]]]
+
+
+class TimeLag(Protocol):
+    """Finds when the records were written that groups have to read next."""
+
+    async def first_records(self, snapshot: ClusterSnapshot, *, within: float) -> Mapping[Key, FirstRecord]:
+        """Give the first record for each partition and committed offset where it is known."""
+
+    async def recycle(self) -> None:
+        """Start over with new connections."""
+
+
+class Reader(Protocol):
+    """Reads records."""
+
+    async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
+        """Give the first record at or after each position, within so many seconds."""
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+
+
+class NoTimeLag:
+    """Timestamp sampling is off: no record is ever read."""
+
+    async def first_records(self, snapshot: ClusterSnapshot, *, within: float) -> Mapping[Key, FirstRecord]:
+        """Give nothing."""
+        return {}
+
+    async def recycle(self) -> None:
+        """Do nothing."""
+
+
+class RateTimeLag:
+    """Estimates from the growth of the high watermarks; no record is ever read."""
+
+    def __init__(self, estimator: RateEstimator) -> None:
+        self._estimator = estimator
+
+    async def first_records(self, snapshot: ClusterSnapshot, *, within: float) -> Mapping[Key, FirstRecord]:
+        """Give estimates where the rate allows one."""
+        return await trio.to_thread.run_sync(self._estimator.estimate, snapshot)
+
+    async def recycle(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+class MessageTimeLag:
+    """Reads the timestamp of the record itself, once, and remembers it."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        cache: TimestampCache,
+        policies: Policies,
+        faults: FaultLog,
+        reads: Reads,
+        *,
+        skip_data_loss: bool,
+    ) -> None:
+        self._reader = reader
+        self._cache = cache
+        self._policies = policies
+        self._faults = faults
+        self._reads = reads
+        self._skip_data_loss = skip_data_loss
+        # Topics of which some answer is older than the cache trusts without knowing their policy.
+        self._aged: set[str] = set()
+
+    async def first_records(self, snapshot: ClusterSnapshot, *, within: float) -> Mapping[Key, FirstRecord]:
+        """Give what is known and what can be read within so many seconds."""
+        deadline = trio.current_time() + within
+        keys = await trio.to_thread.run_sync(lambda: wanted(snapshot, skip_data_loss=self._skip_data_loss))
+        self._aged &= snapshot.topic_ids.keys()
+        plan = await self._plan(keys, snapshot, await self._policies(self._aged))
+        if not plan.unsure <= self._aged:
+            self._aged |= plan.unsure
+            plan = await self._plan(keys, snapshot, await self._policies(self._aged))
+        for (tp, _), fault in plan.waiting.items():
+            self._faults.lasts("timestamps", tp.topic, fault)
+        known = dict(plan.known)
+        unanswered = set(plan.waiting)
+        if plan.unread:
+            reading = await self._reader.read(
+                positions(plan.unread), within=max(0.0, deadline - trio.current_time())
+            )
+            self._reads.records += reading.count
+            self._reads.bytes += reading.bytes
+            failed = await trio.to_thread.run_sync(self._take_in, plan.unread, reading, snapshot, known)
+            for (tp, _), fault in failed.items():
+                self._faults.record("timestamps", tp.topic, fault)
+            unanswered.update(failed)
+        self._reads.unread_partitions = len({tp for tp, _ in unanswered})
+        return known
+
+    async def _plan(
+        self, keys: Mapping[Key, Wanted], snapshot: ClusterSnapshot, policies: Mapping[str, CleanupPolicy]
+    ) -> Plan:
+        return await trio.to_thread.run_sync(
+            lambda: self._cache.plan(keys, topic_ids=snapshot.topic_ids, policies=policies, now=snapshot.now)
+        )
+
+    def _take_in(
+        self,
+        unread: Mapping[Key, Wanted],
+        reading: Reading,
+        snapshot: ClusterSnapshot,
+        known: dict[Key, FirstRecord],
+    ) -> dict[Key, Fault]:
+        """Add what was read to what is known; returns the keys that brought none, and why."""
+        failed: dict[Key, Fault] = {}
+        for key, want in unread.items():
+            tp = key[0]
+            place = (tp, want.position)
+            if (record := reading.records.get(place)) is not None:
+                known[key] = record
+                self._cache.store(
+                    key, want, record, topic_id=snapshot.topic_ids.get(tp.topic), now=snapshot.now
+                )
+            elif (fault := reading.faults.get(place)) is not None:
+                failed[key] = fault
+                if (last := self._cache.last_known(key, want, snapshot.topic_ids)) is not None:
+                    known[key] = last
+                self._cache.store(key, want, fault, topic_id=None, now=snapshot.now)
+        return failed
+
+    async def recycle(self) -> None:
+        """Start over with new connections; what is known stays."""
+        await self._reader.aclose()
