@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 import trio
 
-from klag_trio import __version__, app, check, logs
+from klag_trio import __version__, allocator, app, check, logs
 from klag_trio.config import Config, ConfigError, read_config
 from klag_trio.services.server import ListenError
 
@@ -45,6 +45,7 @@ _config_option = click.option(
 @click.pass_context
 def main(context: click.Context, path: Path, log_level: str, log_format: logs.LogFormat) -> None:
     """Export the lag of Kafka consumer groups to Prometheus."""
+    allocator.keep_little()
     logs.configure(log_level, log_format)
     context.obj = path
     if context.invoked_subcommand is None:

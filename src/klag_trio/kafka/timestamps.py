@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import islice
 from time import monotonic
@@ -16,6 +15,7 @@ import trio
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
+from klag_trio import allocator
 from klag_trio.domain.lag import NOTHING_LEFT, FirstRecord
 from klag_trio.domain.offsets import Fault, TopicPartition
 from klag_trio.domain.time_lag import Key, Reading, shards
@@ -33,6 +33,9 @@ _POLL_SECONDS = 0.02
 _NEAR = 50
 _STALL_SECONDS = 0.3
 _POSITIONS_PER_READER = 32
+_METADATA_SECONDS = 10.0
+# A consumer never forgets a partition that it has read, at 6 KB each: beyond this many it is replaced.
+_PARTITIONS_KEPT = 1000
 
 
 @attrs.frozen
@@ -178,6 +181,8 @@ class TimestampReader:
         self._describe = describe
         self._pass_of = pass_of
         self._consumer: Consumer | None = None
+        self._topics: set[str] = set()
+        self._partitions: set[TopicPartition] = set()
 
     def read(
         self,
@@ -193,6 +198,7 @@ class TimestampReader:
         `time.monotonic`'s clock.
         """
         progress = _Progress(self._describe)
+        self._partitions |= wanted.keys()
         owed = {tp: list(wanted_here) for tp, wanted_here in wanted.items()}
         give_up: dict[TopicPartition, float] = {}
         for number, fetch in enumerate(PASSES):
@@ -200,7 +206,7 @@ class TimestampReader:
             if not turn:
                 continue
             last = number == len(PASSES) - 1
-            with self._lent_consumer(number) as consumer:
+            with self._lent_consumer(number, {tp.topic for tp in turn}) as consumer:
                 for chunk in _chunks(turn, fetch.partitions):
                     now = monotonic()
                     for tp in chunk:
@@ -216,22 +222,33 @@ class TimestampReader:
         for tp, left in owed.items():
             fault = _TIMED_OUT if give_up.get(tp, deadline) <= deadline else _OUT_OF_TIME
             progress.faults.update(((tp, position), fault) for position in left)
-        _give_memory_back()
+        if len(self._partitions) > _PARTITIONS_KEPT:
+            self.close()
+        allocator.give_back()
         return Reading(progress.records, progress.faults, progress.count, progress.bytes)
 
     @contextmanager
-    def _lent_consumer(self, number: int) -> Iterator[Consumer]:
-        """Lend the consumer of a pass: the first one's is kept, the others' are rarely needed."""
+    def _lent_consumer(self, number: int, topics: Set[str]) -> Iterator[Consumer]:
+        """Lend the consumer of a pass: the first one's is kept for a while, the others' are rarely needed."""
         if number:
             consumer = self._connect(_properties(PASSES[number]))
             try:
+                consumer.list_topics(timeout=_METADATA_SECONDS)
                 yield consumer
             finally:
                 consumer.close()
             return
-        consumer, self._consumer = self._consumer or self._connect(_properties(PASSES[0])), None
-        yield consumer
-        # Not reached after an error, so that the next read starts with a new one.
+        consumer = self._consumer or self._connect(_properties(PASSES[0]))
+        self._consumer = None  # and stays so after an error: the next read starts with a new one
+        try:
+            if not topics <= self._topics:
+                # librdkafka looks for the leaders of topics that are new to it once a second only.
+                consumer.list_topics(timeout=_METADATA_SECONDS)
+                self._topics |= topics
+            yield consumer
+        except BaseException:
+            consumer.close()
+            raise
         self._consumer = consumer
 
     def close(self) -> None:
@@ -239,6 +256,8 @@ class TimestampReader:
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
+            self._topics = set()
+            self._partitions = set()
 
 
 class RecordReader:
@@ -320,10 +339,3 @@ def _chunks(partitions: Sequence[TopicPartition], size: int) -> Iterator[list[To
     iterator = iter(partitions)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-
-def _give_memory_back() -> None:
-    """Return freed fetch buffers to the system, which glibc keeps otherwise: half of the resident memory."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none, and keep less
-    if trim is not None:
-        trim(0)
