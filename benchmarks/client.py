@@ -33,7 +33,7 @@ class Connection:
             f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: benchmarks\r\n"
             f"Accept: text/plain;version=0.0.4\r\nAccept-Encoding: {encoding}\r\n\r\n"
         ).encode()
-        self._buffer = bytearray(1 << 20)
+        self._buffer = bytearray(1 << 18)
         self.socket: socket.socket | None = None
         self._head = b""
         self._tail = b""

@@ -47,6 +47,12 @@ _FIGURES = {
     "steady_cycles_seen": "cycles seen, steady",
     "moving_cycles_seen": "cycles seen, moving",
     "stop_s": "SIGTERM to its end, s",
+    "idle_rows": "idle topics, lagging rows",
+    "idle_without_value": "idle topics, lagging rows without a value",
+    "idle_wrong_commits": "idle topics, commits that never were",
+    "live_rows": "live topics, lagging rows",
+    "live_without_value": "live topics, lagging rows without a value",
+    "live_wrong_commits": "live topics, commits that never were",
     **{
         f"{kind}_{against}_{share}_s": f"{kind} topics, error {words}, {share}, s"
         for kind in ("idle", "live")
@@ -64,17 +70,27 @@ def text(outcome: Outcome) -> str:
 
 
 def side_by_side(medians: Mapping[str, Figures]) -> str:
-    """One row for every figure that anybody has; the ratio is ours over the first peer's."""
+    """One row for every figure that anybody has; the ratio is ours over the first peer's.
+
+    The JSON holds the others: phases of moving cycles, and the window in which /health is asked.
+    """
     titles = list(medians)
     peer = _first_peer(titles)
     compared = titles[0] if peer is not None and titles[0].startswith(OURS) else None
     rows = [["", *titles, *([f"{compared} / {peer}"] if compared else [])]]
-    names = dict.fromkeys([*_FIGURES, *(name for figures in medians.values() for name in figures)])
-    for name in names:
+    phases = sorted(
+        {
+            name
+            for figures in medians.values()
+            for name in figures
+            if name.startswith(("cold_phase_", "steady_phase_"))
+        }
+    )
+    for name in (*_FIGURES, *phases):
         values = [medians[title].get(name) for title in titles]
         if all(value is None for value in values):
             continue
-        row = [_FIGURES.get(name, name), *map(number, values)]
+        row = [_FIGURES.get(name, name.replace("_phase_", ", phase ")), *map(number, values)]
         if compared and peer:
             row.append(number(ratio(medians[compared].get(name), medians[peer].get(name))))
         rows.append(row)
