@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
 import resource
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
@@ -54,7 +54,7 @@ async def stopping(mock_clock: MockClock) -> AsyncIterator[Stopping]:
         yield stopping
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def running(publication: FakePublication, clock: MockClock) -> AsyncIterator[Stopping]:
     scope = trio.CancelScope()
     stopped = trio.Event()
@@ -378,9 +378,11 @@ async def test_no_bytes_whatever_harm_the_server(small: Address, mock_clock: Moc
             )
         client = await connect(small)
         async with client.stream:
-            await client.send(bytes(sent))
-            await client.stream.send_eof()
-            assert await client.rest() != b""
+            # An answer under way when the request turns out to be broken is broken off.
+            with contextlib.suppress(trio.BrokenResourceError):
+                await client.send(bytes(sent))
+                await client.stream.send_eof()
+                await client.rest()
     assert (await ask(small, request("/health"))).status == 200
 
 
