@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup system lint format test requirements clean
+.PHONY: help setup lint format test demo bench requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,18 @@ lint: setup  ## ruff, mypy --strict, import-linter
 format: setup  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+test: setup  ## all tests, on a real broker
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven promtool:prometheus
+	$(BIN)/pytest $(ARGS)
+
+demo: setup  ## a broker, groups that lag in every way, and klag-trio; Ctrl-C ends it
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@$(BIN)/python test-stack/demo.py $(ARGS)
+
+bench: setup  ## workload L against whatever peers are on the PATH
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	$(BIN)/python -m benchmarks latency $(ARGS)
 
 requirements:  ## pin the newest versions, with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make requirements' pyproject.toml -o requirements.txt
