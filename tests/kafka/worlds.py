@@ -71,6 +71,7 @@ class World:
         performance: Performance = NO_CACHES,
         group_blacklist: Sequence[str] = (),
         topic_blacklist: Sequence[str] = (),
+        identify_topics: bool = False,
     ) -> SnapshotReader:
         """A reader of the groups and topics whose names begin so."""
         mine = (re.compile(f"^{re.escape(prefix)}"),)
@@ -83,5 +84,11 @@ class World:
             topic_blacklist=tuple(map(re.compile, topic_blacklist)),
         )
         return SnapshotReader(
-            self.admin, cluster, performance, FaultLog("world"), keep_seconds=60, wall_clock=time.time
+            self.admin,
+            cluster,
+            performance,
+            FaultLog("world"),
+            keep_seconds=60,
+            identify_topics=identify_topics,
+            wall_clock=time.time,
         )

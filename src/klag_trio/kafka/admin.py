@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import queue
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
@@ -14,7 +13,6 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -36,6 +34,7 @@ from klag_trio.domain.offsets import (
     TopicPartition,
 )
 from klag_trio.kafka.client import Call, Client
+from klag_trio.kafka.offset_fetch import Answer
 
 T = TypeVar("T")
 
@@ -55,7 +54,6 @@ _STATES: Mapping[enum.Enum, GroupState] = {
 }
 
 
-_Answered = tuple[str, Future[ConsumerGroupTopicPartitions]]
 _OUT_OF_TIME = Fault("_TIMED_OUT", "kafka_timeout passed before this group's turn came", retriable=True)
 
 
@@ -90,7 +88,8 @@ class KafkaAdmin:
             for group in listed.valid:
                 state = _state(group.state)
                 groups[group.group_id] = state or groups.get(group.group_id, state)
-            return GroupListing(groups, [self._client.fault(error.args[0]) for error in listed.errors])
+            # These are KafkaErrors, although confluent-kafka documents exceptions.
+            return GroupListing(groups, [self._client.fault(error) for error in listed.errors])
 
         listing = await self._client.call("groups", ask)
         if listing.faults and not listing.groups:
@@ -117,32 +116,25 @@ class KafkaAdmin:
         """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time."""
 
         def ask(call: Call) -> dict[str, Commits | Fault]:
-            answered: queue.SimpleQueue[tuple[str, Future[ConsumerGroupTopicPartitions]]] = (
-                queue.SimpleQueue()
-            )
             results: dict[str, Commits | Fault] = {}
             waiting = iter(groups)
+            with call.admin.fetch_commits() as fetch:
 
-            def send(group: str) -> None:
-                futures = call.admin.list_consumer_group_offsets(
-                    [ConsumerGroupTopicPartitions(group)],
-                    request_timeout=min(self._offset_fetch_timeout, call.remaining),
-                )
-                futures[group].add_done_callback(lambda future: answered.put((group, future)))
+                def send(group: str) -> None:
+                    fetch.send(group, min(self._offset_fetch_timeout, call.remaining))
 
-            for group in islice(waiting, self._max_concurrent_groups):
-                send(group)
-            while len(results) < len(groups) and not call.abandoned():
-                # Each answers or times out by itself: this wait ends at the latest with offset_fetch_timeout.
-                group, future = answered.get()
-                answer = self._answer(future)
-                results[group] = answer if isinstance(answer, Fault) else self._commits(answer)
-                if (following := next(waiting, None)) is not None:
-                    if monotonic() < call.deadline:
-                        send(following)
-                    else:
-                        results[following] = _OUT_OF_TIME
-                        results.update((group, _OUT_OF_TIME) for group in waiting)
+                for group in islice(waiting, self._max_concurrent_groups):
+                    send(group)
+                while len(results) < len(groups) and not call.abandoned():
+                    # Each answers or times out by itself: this ends at the latest with offset_fetch_timeout.
+                    group, answer = fetch.receive()
+                    results[group] = self._commits(answer)
+                    if (following := next(waiting, None)) is not None:
+                        if monotonic() < call.deadline:
+                            send(following)
+                        else:
+                            results[following] = _OUT_OF_TIME
+                            results.update((group, _OUT_OF_TIME) for group in waiting)
             return results
 
         return await self._client.call("committed", ask)
@@ -217,15 +209,14 @@ class KafkaAdmin:
         except KafkaException as exc:
             return self._client.fault(exc.args[0])
 
-    def _commits(self, answer: ConsumerGroupTopicPartitions) -> Commits:
-        commits: dict[TopicPartition, int | Fault] = {}
-        for partition in answer.topic_partitions or ():
-            tp = TopicPartition(partition.topic, partition.partition)
-            if partition.error is not None:
-                commits[tp] = self._client.fault(partition.error)
-            elif partition.offset >= 0:
-                commits[tp] = partition.offset
-        return commits
+    def _commits(self, answer: Answer) -> Commits | Fault:
+        if isinstance(answer, KafkaError):
+            return self._client.fault(answer)
+        return {
+            tp: self._client.fault(offset) if isinstance(offset, KafkaError) else offset
+            for tp, offset in answer.items()
+            if isinstance(offset, KafkaError) or offset >= 0
+        }
 
 
 def _state(state: enum.Enum | None) -> GroupState:

@@ -19,11 +19,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo
 
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
+from klag_trio.kafka.offset_fetch import OffsetFetcher
 from klag_trio.kafka.redact import redactor
 
 T = TypeVar("T")
 Redact = Callable[[str], str]
 
+_CLIENT_ID = "klag-trio"
 _READ_UNCOMMITTED = 0
 _DRAIN_SECONDS = 1.0
 # What librdkafka reports besides the error that was the cause of it.
@@ -54,6 +56,10 @@ class BatchAdmin(AdminClient):
 
     The public call makes a future for every partition, which costs three times what the request does.
     """
+
+    def __init__(self, config: dict[str, Any], fetcher: OffsetFetcher, logger: logging.Logger) -> None:
+        super().__init__(config, logger=logger)
+        self.fetch_commits = fetcher.fetch
 
     def offsets(
         self, partitions: list[KafkaTopicPartition], timeout: float
@@ -121,11 +127,12 @@ class Client:
         self._admin: BatchAdmin | None = self._connect()
 
     def _base_config(self) -> dict[str, Any]:
-        return {"client.id": "klag-trio", **self._properties, "error_cb": self._causes.append}
+        return {"client.id": _CLIENT_ID, **self._properties, "error_cb": self._causes.append}
 
     def _connect(self) -> BatchAdmin:
         try:
-            return BatchAdmin(self._base_config(), logger=self._logger)
+            fetcher = OffsetFetcher({"client.id": _CLIENT_ID, **self._properties})
+            return BatchAdmin(self._base_config(), fetcher, self._logger)
         except KafkaException as exc:
             raise PropertyError(self.redact(exc.args[0].str())) from None
 
