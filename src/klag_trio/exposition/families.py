@@ -101,7 +101,9 @@ DATA_LOSS_PARTITIONS = Family(
 UP = Family("kafka_lag_exporter_up", "Whether any cluster has fresh metrics.")
 
 # Our own.
-CLUSTER_UP = Family("klag_cluster_up", "Whether the last cycle of the cluster was good.", CLUSTER)
+CLUSTER_UP = Family(
+    "klag_cluster_up", "Whether the last cycle of the cluster was good and its metrics are fresh.", CLUSTER
+)
 LEADER = Family("klag_leader", "Whether this process is the one that collects.")
 CYCLE_PHASE = Family(
     "klag_cycle_phase_seconds", "Duration of each phase of the last cycle.", (*CLUSTER, "phase"), unit="s"

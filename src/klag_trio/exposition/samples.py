@@ -39,7 +39,7 @@ class ClusterStatus:
     labels: Mapping[str, str]
     """Its constant labels."""
     up: bool
-    """Whether its last cycle was good."""
+    """Whether its last cycle was good and is not stale."""
     overruns: int
     errors: Mapping[tuple[str, str], int]
     """(stage, code) to how often."""

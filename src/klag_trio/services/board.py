@@ -96,6 +96,7 @@ class Board:
         self._runtime = RuntimeMetrics()
         self._leader = True
         self._started = trio.current_time()
+        self._as_of = self._started
         self._publishing = trio.Lock()
         self._changed = trio.Event()
         self._shared = text.prefix([])
@@ -132,12 +133,12 @@ class Board:
         task_status.started()
         while True:
             self._changed = trio.Event()
-            now = trio.current_time()
-            deadlines = [entry.fresh_until for entry in self._entries.values() if entry.fresh_until > now]
             # When none is fresh, kafka_lag_exporter_up turns 0 once the threshold has passed since the start.
-            if (first := self._started + self._staleness_threshold) > now:
-                deadlines.append(first)
-            with trio.move_on_at(min(deadlines, default=float("inf"))) as scope:
+            ends = [self._started + self._staleness_threshold]
+            ends.extend(entry.fresh_until for entry in self._entries.values())
+            # What ended while the newest bytes were made is still in them, and so is due at once.
+            due = min((end for end in ends if end > self._as_of), default=float("inf"))
+            with trio.move_on_at(due) as scope:
                 await self._changed.wait()
             if scope.cancelled_caught:
                 await self._swap({})
@@ -152,13 +153,15 @@ class Board:
         """None while a cluster has fresh metrics, else the reason in one line."""
         if any(map(self._fresh, self._entries.values())):
             return None
-        reasons = [
-            f"cluster {name}: {error}"
-            if (error := _error(entry))
-            else f"cluster {name}: no cycle finished yet"
-            for name, entry in self._entries.items()
-        ]
+        reasons = [f"cluster {name}: {self._reason(entry)}" for name, entry in self._entries.items()]
         return "no fresh metrics; " + "; ".join(reasons)
+
+    def _reason(self, entry: _Entry) -> str:
+        if (error := _error(entry)) is not None:
+            return error
+        if entry.report is None:
+            return "no cycle finished yet"
+        return f"the last good cycle began more than {self._staleness_threshold:g} s ago"
 
     def is_leader(self) -> bool:
         """Whether this process collects."""
@@ -194,6 +197,7 @@ class Board:
         async with self._publishing:
             for name, new in lines.items():
                 self._entries[name].lines = new
+            self._as_of = trio.current_time()
             fresh = [entry.lines for entry in self._entries.values() if self._fresh(entry)]
             self._shared = await trio.to_thread.run_sync(text.prefix, fresh)
             if measured is not None and measured.cycle is not None:
@@ -222,7 +226,7 @@ class Board:
         return samples.ClusterStatus(
             name=entry.cluster.name,
             labels=entry.cluster.labels,
-            up=entry.up,
+            up=entry.up and report is not None,
             overruns=entry.overruns,
             errors=entry.faults.counts,
             clamped=entry.clamped,
