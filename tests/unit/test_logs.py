@@ -1,0 +1,67 @@
+"""In a process of its own each time, since logging is set up once per process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from klag_trio.logs import LEVELS
+
+LINES = Path(__file__).with_name("log_lines.py")
+
+
+def logged(level: str, form: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(LINES), level, form], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "" == done.stdout
+    return done.stderr
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_shows_its_own_lines_and_graver_ones(level: str, form: str) -> None:
+    shown = logged(level, form).replace("library's", "")
+    ranks = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    assert {name: LEVELS[level] <= rank for name, rank in ranks.items()} == {
+        name: f" {name} line" in shown for name in ranks
+    }
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"), [("trace", True), ("info", True), ("warn", True), ("error", False)]
+)
+def test_libraries_are_heard_from_warnings_on(level: str, shown: bool) -> None:
+    lines = logged(level, "text")
+    assert "library's info line" not in lines
+    assert shown == ("library's warning line" in lines)
+
+
+def test_json_is_one_object_a_line_of_the_same_shape_for_ours_and_the_libraries() -> None:
+    events = [json.loads(line) for line in logged("info", "json").splitlines()]
+    assert all({"event", "level", "timestamp"} <= event.keys() for event in events)
+    by_event = {event["event"]: event for event in events}
+    ours = by_event["an info line"]
+    assert ("info", "prod", "app", 2**60) == (ours["level"], ours["cluster"], ours["group"], ours["lag"])
+    assert "warning" == by_event["a library's warning line"]["level"]
+    assert "RuntimeError: boom" in by_event["a traceback"]["exception"]
+
+
+def test_text_has_the_fields_in_the_line_and_no_colours_where_nobody_looks() -> None:
+    lines = logged("info", "text")
+    (info,) = [line for line in lines.splitlines() if "an info line" in line]
+    assert "cluster=prod" in info
+    assert "group=app" in info
+    assert "\x1b" not in lines
+    assert "RuntimeError: boom" in lines
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_secret_is_logged_with_what_holds_it(form: str) -> None:
+    lines = logged("trace", form)
+    assert "unused:1" in lines
+    assert "tell-nobody" not in lines
