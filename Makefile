@@ -29,6 +29,7 @@ format: setup  ## let ruff mend what it can
 
 test: setup  ## all tests, on a real broker
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven promtool:prometheus
+	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest $(ARGS)
 
 demo: setup  ## a broker, groups that lag in every way, and klag-trio; Ctrl-C ends it

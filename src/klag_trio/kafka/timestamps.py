@@ -119,41 +119,44 @@ class _Chunk:
             self._consumer.incremental_unassign([_at(tp, 0) for tp in self._owed])
 
     def _take(self, messages: Sequence[Message]) -> None:
-        done: list[KafkaTopicPartition] = []
-        moved: list[KafkaTopicPartition] = []
+        # One entry a partition, however many of its records came: librdkafka aborts the process when a
+        # partition is unassigned twice.
+        far: dict[TopicPartition, int] = {}
+        done: dict[TopicPartition, None] = {}
         for message in messages:
             topic, partition, error = message.topic(), message.partition(), message.error()
             if topic is None or partition is None:
                 continue  # about the client, not about a partition; the partitions say it themselves
             tp = TopicPartition(topic, partition)
-            owed = self._owed.get(tp)
             if error is None:
                 self._progress.count += 1
                 self._progress.bytes += len(message) + len(message.key() or b"")
+            owed = self._owed.get(tp)
             if owed is None:
                 continue
-            if error is not None:
+            if error is None:
+                self._answer(tp, owed, message)
+            else:
                 self._settle(tp, owed, error)
-            elif not self._answer(tp, owed, message) and owed[0] - (message.offset() or 0) > _NEAR:
-                moved.append(_at(tp, owed[0]))
-                continue
+            far.pop(tp, None)
             if not owed:
                 del self._owed[tp]
-                done.append(_at(tp, 0))
-        if done or moved:
-            self._consumer.incremental_unassign(done + moved)
-        if moved:
-            self._consumer.incremental_assign(moved)
+                done[tp] = None
+            elif owed[0] - (message.offset() or 0) > _NEAR:
+                far[tp] = owed[0]
+        if far or done:
+            self._consumer.incremental_unassign([_at(tp, 0) for tp in (*done, *far)])
+        if far:
+            self._consumer.incremental_assign([_at(tp, position) for tp, position in far.items()])
 
-    def _answer(self, tp: TopicPartition, owed: list[int], message: Message) -> bool:
-        """Answer the positions that this record is the first one for; returns whether none is left."""
+    def _answer(self, tp: TopicPartition, owed: list[int], message: Message) -> None:
+        """Answer the positions that this record is the first one for."""
         offset = message.offset() or 0
         kind, milliseconds = message.timestamp()
         known = kind != TIMESTAMP_NOT_AVAILABLE and milliseconds >= 0
         record = FirstRecord(offset, milliseconds / 1000 if known else None)
         while owed and owed[0] <= offset:
             self._progress.records[tp, owed.pop(0)] = record
-        return not owed
 
     def _settle(self, tp: TopicPartition, owed: list[int], error: KafkaError) -> None:
         """Answer all positions with the end of the partition, or with the fault."""
