@@ -140,6 +140,8 @@ def scrape(url: str, count: int, spread: float, at_once: int, encoding: str, lim
             failures += 1
             for connection in connections:
                 connection.close()
+    for connection in connections:
+        connection.close()
     last = connections[0]
     return {"latencies": latencies, "failures": failures, "bytes": last.size, "encoding": last.encoding}
 
@@ -164,6 +166,7 @@ def health(url: str, interval: float) -> dict[str, Any]:
             first = time.monotonic()
         else:
             latencies.append(took)
+    connection.close()
     return {"first": first, "latencies": latencies, "failures": failures}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -23,9 +24,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     OffsetSpec,
 )
 
+from benchmarks.truth import Place
 from benchmarks.workload import Workload
 
 TIMEOUT = 60.0
+LED_WITHIN = 240.0
 _TOPICS_PER_CALL = 100
 _CALLS_IN_FLIGHT = 100
 # Index files are preallocated: 10 MB each by default, and there are two for every partition.
@@ -95,7 +98,21 @@ class Filler:
                 f"{len(names) - len(missing)} of {len(names)} topics exist already: take a fresh broker"
             )
         create_topics(self._admin, missing, self.workload.partitions)
+        self._wait_until_led()
         return bool(missing)
+
+    def _wait_until_led(self) -> None:
+        """A created topic is known at once, but its partitions are made one after the other."""
+        deadline = time.monotonic() + LED_WITHIN
+        waiting = set(self._places())
+        while waiting:
+            if time.monotonic() > deadline:
+                raise FillError(f"{len(waiting)} partitions have no leader after {LED_WITHIN:.0f} s")
+            waiting -= latest_offsets(self._admin, sorted(waiting)).keys()
+            time.sleep(0.2)
+
+    def _places(self) -> list[Place]:
+        return [self.workload.place(number) for number in range(self.workload.partition_count)]
 
     def _produce(self) -> None:
         failed: list[KafkaError] = []
@@ -108,7 +125,7 @@ class Filler:
             {
                 "bootstrap.servers": self.bootstrap,
                 "enable.idempotence": True,
-                "log_level": 3,  # not the retries while a fresh broker loads its coordinators
+                "log_level": 2,  # not the retries while a fresh broker loads its coordinators
                 # Long enough that a partition's records, produced one after the other, become one batch.
                 "linger.ms": 50,
                 "queue.buffering.max.messages": 200_000,
@@ -127,12 +144,12 @@ class Filler:
             raise FillError(f"{len(failed)} records were not delivered: {failed[0]}")
 
     def _verify(self) -> None:
-        workload = self.workload
-        ends = latest_offsets(self._admin, [workload.place(n) for n in range(workload.partition_count)])
-        wrong = {place: end for place, end in ends.items() if end != workload.records}
+        records = self.workload.records
+        ends = latest_offsets(self._admin, self._places())
+        wrong = [place for place in self._places() if ends.get(place) != records]
         if wrong:
-            place, end = next(iter(wrong.items()))
-            raise FillError(f"{len(wrong)} partitions do not hold {workload.records} records; {place}: {end}")
+            found = f"{wrong[0]} has {ends.get(wrong[0], 'no leader')}"
+            raise FillError(f"{len(wrong)} partitions do not hold {records} records; {found}")
 
     def _first_timestamp(self) -> int:
         """The base of all timestamps, from the broker: it may have been filled by an earlier run."""
@@ -199,13 +216,12 @@ def commit(admin: AdminClient, group: str, offsets: Iterable[tuple[str, int, int
     return admin.alter_consumer_group_offsets([request], request_timeout=TIMEOUT).values()
 
 
-def latest_offsets(admin: AdminClient, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    latest: Any = OffsetSpec
-    request = {TopicPartition(topic, partition): latest.latest() for topic, partition in places}
-    answers = admin.list_offsets(request, request_timeout=TIMEOUT)
-    try:
-        return {
-            (tp.topic, tp.partition): int(future.result(TIMEOUT).offset) for tp, future in answers.items()
-        }
-    except KafkaException as exc:
-        raise FillError(f"the broker does not tell its offsets: {exc}") from exc
+def latest_offsets(admin: AdminClient, places: Iterable[Place]) -> dict[Place, int]:
+    """The end of each partition; one that cannot tell is not in it."""
+    specification: Any = OffsetSpec
+    request = {TopicPartition(topic, partition): specification.latest() for topic, partition in places}
+    ends: dict[Place, int] = {}
+    for tp, future in admin.list_offsets(request, request_timeout=TIMEOUT).items():
+        with contextlib.suppress(KafkaException):
+            ends[tp.topic, tp.partition] = future.result(TIMEOUT).offset
+    return ends

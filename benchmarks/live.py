@@ -68,7 +68,7 @@ class LiveTraffic:
 
     def _loop(self, admin: AdminClient) -> None:
         producer = Producer(
-            {"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 3}
+            {"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 2}
         )
         places = [self.workload.place(number) for number in range(self.workload.partition_count)]
         for place in places:

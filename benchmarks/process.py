@@ -96,4 +96,6 @@ def _stop(popen: subprocess.Popen[bytes]) -> None:
             os.killpg(popen.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             popen.wait(STOP_WITHIN)
-            return
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(popen.pid, signal.SIGKILL)  # a child that outlived its parent
