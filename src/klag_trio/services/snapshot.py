@@ -185,7 +185,7 @@ class SnapshotReader:
 
         watch.mark_polled()
 
-        if cached is not None and _may_be_gone(listed, commits):
+        if cached is not None and _may_be_gone(listed, descriptions, commits):
             with watch("groups"):
                 still_there = await self._ask_groups()
             listed = {group: state for group, state in listed.items() if group in still_there}
@@ -243,8 +243,7 @@ class SnapshotReader:
         if listing.faults:
             # A broker did not answer: what it would have listed is not gone because of that.
             groups = {**self._last_listed, **groups}
-        else:
-            self._last_listed = groups
+        self._last_listed = groups
         wanted = {group: groups[group] for group in self._wants_group.select(groups)}
         if listing.faults:
             return wanted
@@ -343,6 +342,14 @@ class SnapshotReader:
         return good
 
 
-def _may_be_gone(listed: Mapping[str, GroupState], commits: Mapping[str, Commits | Fault]) -> bool:
-    """Whether a group that a kept listing names looks deleted: empty, and without a single commit."""
-    return any(not state.has_members and commits.get(group) == {} for group, state in listed.items())
+def _may_be_gone(
+    listed: Mapping[str, GroupState],
+    descriptions: Mapping[str, GroupDescription],
+    commits: Mapping[str, Commits | Fault],
+) -> bool:
+    """Whether a group that a kept listing names looks deleted: no member, and not a single commit."""
+    return any(
+        commits.get(group) == {}
+        and not (descriptions[group].state if group in descriptions else state).has_members
+        for group, state in listed.items()
+    )
