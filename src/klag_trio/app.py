@@ -129,7 +129,7 @@ def _collector(connection: Connection, board: Board, config: Config) -> Collecto
         identify_topics=_reads_records(exporter),
         wall_clock=time.time,
     )
-    time_lag = _time_lag(connection.client, reader, board, name, exporter)
+    time_lag = _time_lag(connection.client, connection.admin, reader, board, name, exporter)
     return Collector(name, reader, time_lag, connection.client, board, exporter)
 
 
@@ -139,7 +139,7 @@ def _reads_records(exporter: Exporter) -> bool:
 
 
 def _time_lag(
-    client: Client, snapshots: SnapshotReader, board: Board, name: str, exporter: Exporter
+    client: Client, admin: KafkaAdmin, snapshots: SnapshotReader, board: Board, name: str, exporter: Exporter
 ) -> TimeLag:
     sampling = exporter.timestamp_sampling
     if not sampling.enabled:
@@ -160,6 +160,7 @@ def _time_lag(
         ),
         TimestampCache(ttl=sampling.cache_ttl, first_penalty=exporter.poll_interval),
         snapshots.cleanup_policies,
+        admin.earliest,
         board.faults(name),
         board.reads(name),
         skip_data_loss=sampling.skip_data_loss_partitions,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+import attrs
 import trio
 
 from klag_trio.domain.lag import FirstRecord
-from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, Fault, TopicPartition
+from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, ClusterUnavailable, Fault, TopicPartition
 from klag_trio.domain.time_lag import (
     Key,
     Plan,
@@ -23,6 +24,9 @@ from klag_trio.services.board import Reads
 from klag_trio.services.faults import FaultLog
 
 Policies = Callable[[set[str]], Awaitable[Mapping[str, CleanupPolicy]]]
+Earliest = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, "int | Fault"]]]
+
+_OUT_OF_RANGE = "_AUTO_OFFSET_RESET"
 
 
 class TimeLag(Protocol):
@@ -78,6 +82,7 @@ class MessageTimeLag:
         reader: Reader,
         cache: TimestampCache,
         policies: Policies,
+        earliest: Earliest,
         faults: FaultLog,
         reads: Reads,
         *,
@@ -86,6 +91,7 @@ class MessageTimeLag:
         self._reader = reader
         self._cache = cache
         self._policies = policies
+        self._earliest = earliest
         self._faults = faults
         self._reads = reads
         self._skip_data_loss = skip_data_loss
@@ -106,17 +112,42 @@ class MessageTimeLag:
         known = dict(plan.known)
         unanswered = set(plan.waiting)
         if plan.unread:
-            reading = await self._reader.read(
-                positions(plan.unread), within=max(0.0, deadline - trio.current_time())
-            )
-            self._reads.records += reading.count
-            self._reads.bytes += reading.bytes
+            reading = await self._read(plan.unread, deadline)
             failed = await trio.to_thread.run_sync(self._take_in, plan.unread, reading, snapshot, known)
             for (tp, _), fault in failed.items():
                 self._faults.record("timestamps", tp.topic, fault)
             unanswered.update(failed)
         self._reads.unread_partitions = len({tp for tp, _ in unanswered})
         return known
+
+    async def _read(self, unread: Mapping[Key, Wanted], deadline: float) -> Reading:
+        reading = await self._read_once(positions(unread), deadline)
+        # Retention went on since the low watermark was asked for: the first record is where it is now.
+        passed = {place for place, fault in reading.faults.items() if fault.code == _OUT_OF_RANGE}
+        if not passed:
+            return reading
+        try:
+            earliest = await self._earliest(sorted({tp for tp, _ in passed}))
+        except ClusterUnavailable:
+            return reading
+        moved = {
+            (tp, position): (tp, now_at)
+            for tp, position in passed
+            if isinstance(now_at := earliest.get(tp), int) and now_at > position
+        }
+        again = await self._read_once({tp: [now_at] for tp, now_at in moved.values()}, deadline)
+        found = {place: again.records[at] for place, at in moved.items() if at in again.records}
+        return attrs.evolve(
+            reading,
+            records={**reading.records, **found},
+            faults={place: fault for place, fault in reading.faults.items() if place not in found},
+        )
+
+    async def _read_once(self, places: Mapping[TopicPartition, Sequence[int]], deadline: float) -> Reading:
+        reading = await self._reader.read(places, within=max(0.0, deadline - trio.current_time()))
+        self._reads.records += reading.count
+        self._reads.bytes += reading.bytes
+        return reading
 
     async def _plan(
         self, keys: Mapping[Key, Wanted], snapshot: ClusterSnapshot, policies: Mapping[str, CleanupPolicy]
