@@ -109,7 +109,7 @@ class Filler:
             if time.monotonic() > deadline:
                 raise FillError(f"{len(waiting)} partitions have no leader after {LED_WITHIN:.0f} s")
             waiting -= latest_offsets(self._admin, sorted(waiting)).keys()
-            time.sleep(0.2)
+            time.sleep(2.0 if waiting else 0)
 
     def _places(self) -> list[Place]:
         return [self.workload.place(number) for number in range(self.workload.partition_count)]
