@@ -132,7 +132,7 @@ class Program:
         assert status == 200
         return Page(text)
 
-    def shows(self, expected: T, look: Callable[[Page], T], seconds: float = SECONDS) -> list[T]:
+    def shows(self, expected: object, look: Callable[[Page], T], seconds: float = SECONDS) -> list[T]:
         """Look at /metrics until what is seen is as expected; returns all that was seen on the way.
 
         AssertionError shows what was seen instead.
