@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from random import random
 from typing import Generic, Protocol, TypeVar
 
@@ -253,11 +254,7 @@ class SnapshotReader:
         with_members = [group for group, state in listed.items() if state.has_members]
         if not with_members:
             return {}
-        try:
-            answers = await self._admin.describe(with_members)
-        except ClusterUnavailable as exc:
-            answers = dict.fromkeys(with_members, exc.fault)
-        described = self._answers("members", answers)
+        described = self._answers("members", await self._ask_each(self._admin.describe, with_members))
         for group in with_members:
             # A group that cannot be described for a while keeps its members: its series keep their labels.
             last = self._descriptions.setdefault(group, Cached(self._keep_seconds))
@@ -273,13 +270,7 @@ class SnapshotReader:
         groups = sorted(listed, key=self._slow_groups.__contains__)
         if not groups:
             return {}
-        commits = await self._try_commits(groups)
-        for attempt in range(1, self._retries + 1):
-            again = [g for g, answer in commits.items() if isinstance(answer, Fault) and answer.retriable]
-            if not again:
-                break
-            await trio.sleep(full_jitter(attempt, base=_RETRY_BASE, cap=_RETRY_CAP, random=random()))  # noqa: S311
-            commits.update(await self._try_commits(again))
+        commits = await self._ask_each(self._admin.commits, groups)
         self._slow_groups = {group for group, answer in commits.items() if isinstance(answer, Fault)}
         for group, answer in commits.items():
             if isinstance(answer, Fault):
@@ -301,31 +292,38 @@ class SnapshotReader:
             answers = await self._admin.topic_ids(topics)
         except ClusterUnavailable as exc:
             answers = dict.fromkeys(topics, exc.fault)
-        present = {
-            topic: answer
-            for topic, answer in answers.items()
-            if not isinstance(answer, Fault) or answer.code not in _GONE
-        }
+        present = {topic: answer for topic, answer in answers.items() if not _is_gone(answer)}
         return self._answers("topic ids", present)
 
-    async def _try_commits(self, groups: Sequence[str]) -> dict[str, Commits | Fault]:
-        try:
-            return dict(await self._admin.commits(groups))
-        except ClusterUnavailable as exc:
-            return dict.fromkeys(groups, exc.fault)
+    async def _ask_each(
+        self, ask: Callable[[Sequence[str]], Awaitable[Mapping[str, V | Fault]]], groups: Sequence[str]
+    ) -> dict[str, V | Fault]:
+        """Each group's answer; where a fault may pass, the one of up to group_fetch_retries more attempts."""
+        answers: dict[str, V | Fault] = {}
+        for attempt in count(1):
+            try:
+                answers.update(await ask(groups))
+            except ClusterUnavailable as exc:
+                answers.update(dict.fromkeys(groups, exc.fault))
+            groups = [g for g in groups if isinstance(answer := answers.get(g), Fault) and answer.retriable]
+            if not groups or attempt > self._retries:
+                break
+            await trio.sleep(full_jitter(attempt, base=_RETRY_BASE, cap=_RETRY_CAP, random=random()))  # noqa: S311
+        return answers
 
     async def _without_gone(
         self,
         partitions: Sequence[TopicPartition],
         *answers: Mapping[TopicPartition, int | Fault],
     ) -> Sequence[TopicPartition]:
-        faults = [fault for answer in answers for fault in answer.values() if isinstance(fault, Fault)]
+        some_gone = False
         for answer in answers:
-            if answer and all(
-                isinstance(fault, Fault) and fault.code not in _GONE for fault in answer.values()
-            ):
+            there = [offset for offset in answer.values() if not _is_gone(offset)]
+            faults = [offset for offset in there if isinstance(offset, Fault)]
+            if faults and len(faults) == len(there):
                 raise ClusterUnavailable("watermarks", faults[0])
-        if not any(fault.code in _GONE for fault in faults):
+            some_gone |= len(there) < len(answer)
+        if not some_gone:
             return partitions
         self._partitions.drop()
         existing = set(await self._ask_topics())
@@ -340,6 +338,10 @@ class SnapshotReader:
             else:
                 good[key] = answer
         return good
+
+
+def _is_gone(answer: object) -> bool:
+    return isinstance(answer, Fault) and answer.code in _GONE
 
 
 def _may_be_gone(
