@@ -63,7 +63,7 @@ class Filler:
     _step: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log.connection.close": False})
+        self._admin = admin_client(self.bootstrap)
 
     def fill(self, say: Callable[[str], None]) -> None:
         """Topics, records and commits; a broker that holds the workload already is used as it is."""
@@ -98,7 +98,9 @@ class Filler:
                 f"{len(names) - len(missing)} of {len(names)} topics exist already: take a fresh broker"
             )
         create_topics(self._admin, missing, self.workload.partitions)
-        self._wait_until_led()
+        if missing:
+            self._wait_until_led()
+            self._admin = admin_client(self.bootstrap)
         return bool(missing)
 
     def _wait_until_led(self) -> None:
@@ -108,7 +110,8 @@ class Filler:
         while waiting:
             if time.monotonic() > deadline:
                 raise FillError(f"{len(waiting)} partitions have no leader after {LED_WITHIN:.0f} s")
-            waiting -= latest_offsets(self._admin, sorted(waiting)).keys()
+            # A client that found a topic unknown once goes on finding it so: librdkafka remembers.
+            waiting -= latest_offsets(admin_client(self.bootstrap), sorted(waiting)).keys()
             time.sleep(2.0 if waiting else 0)
 
     def _places(self) -> list[Place]:
@@ -176,6 +179,11 @@ class Filler:
             for number in workload.partitions_of(group)
         ]
         return commit(self._admin, workload.group(group), offsets)
+
+
+def admin_client(bootstrap: str) -> AdminClient:
+    """A client that fails by its futures alone, and says nothing besides."""
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
 
 
 def create_topics(admin: AdminClient, names: Sequence[str], partitions: int) -> None:

@@ -12,7 +12,7 @@ import attrs
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
-from benchmarks.fill import TIMEOUT, FillError, commit, create_topics, send
+from benchmarks.fill import TIMEOUT, FillError, admin_client, commit, create_topics, send
 from benchmarks.truth import Commit, PartitionTruth, Place, Truth
 from benchmarks.workload import Workload
 
@@ -41,7 +41,7 @@ class LiveTraffic:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin = admin_client(self.bootstrap)
         names = [self.workload.topic(i) for i in range(self.workload.topics)]
         create_topics(admin, names, self.workload.partitions)
         self._thread = threading.Thread(target=self._run, args=(admin,), daemon=True)
