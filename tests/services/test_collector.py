@@ -173,14 +173,15 @@ async def test_the_deadline_of_a_cycle_is_the_staleness_threshold(
     assert 2 == len(prod.starts)
 
 
-async def test_a_cycle_longer_than_the_interval_but_within_the_threshold_is_good(
+async def test_a_cluster_whose_cycles_take_nearly_the_threshold_is_served_without_a_gap(
     virtual_time: MockClock, nursery: trio.Nursery
 ) -> None:
-    prod = collected(takes=iter([THRESHOLD - 10]))
+    prod = collected(takes=repeat(THRESHOLD - 10))
     prod.cluster.commit("app", {ORDERS: 40})
     await start(nursery, prod)
-    await trio.sleep(THRESHOLD - 9)
-    assert {("prod", "app"): 60.0} == lag(prod.board)
+    for _ in range(30):
+        await trio.sleep_until(max(THRESHOLD - 9, trio.current_time() + 10))
+        assert {("prod", "app"): 60.0} == lag(prod.board)
 
 
 async def test_a_cluster_that_hangs_drops_out_at_the_threshold_and_delays_no_other(

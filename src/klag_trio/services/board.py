@@ -124,7 +124,9 @@ class Board:
             blocks = self._lag_blocks
             report = cycle.report
             lines = await trio.to_thread.run_sync(lambda: text.lines(blocks(entry.cluster, report)))
-            entry.fresh_until = cycle.started + self._staleness_threshold
+            # As old as its offsets are: a cycle that took long is not stale as soon as it is done.
+            read = cycle.started + (cycle.poll_seconds or 0.0)
+            entry.fresh_until = read + self._staleness_threshold
         await self._swap({name: lines}, measured=entry)
         self._changed.set()
 
@@ -161,7 +163,7 @@ class Board:
             return error
         if entry.report is None:
             return "no cycle finished yet"
-        return f"the last good cycle began more than {self._staleness_threshold:g} s ago"
+        return f"the last good cycle is more than {self._staleness_threshold:g} s old"
 
     def is_leader(self) -> bool:
         """Whether this process collects."""
