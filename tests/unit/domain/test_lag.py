@@ -276,6 +276,17 @@ def test_what_failed_is_kept_until_the_staleness_threshold(age: float, rows: int
     assert ["app", "other"][: 1 + rows] == list(after.groups)
 
 
+@pytest.mark.parametrize(("age", "rows"), [(THRESHOLD, 2), (THRESHOLD + 1, 1)])
+def test_a_single_commit_that_failed_is_kept_until_the_staleness_threshold(age: float, rows: int) -> None:
+    marks = {T0: (0, 10), T1: (0, 10)}
+    before = lag_report(snapshot(marks, {"app": {T0: 4, T1: 4}}))
+    half = lag_report(snapshot(marks, {"app": {T0: FAILED, T1: 6}}, now=NOW + 30), previous=before)
+    after = lag_report(snapshot(marks, {}, now=NOW + age, failed=("app",)), previous=half)
+    assert rows == len(after.groups["app"].partitions)
+    direct = lag_report(snapshot(marks, {"app": {T0: FAILED, T1: 6}}, now=NOW + age), previous=half)
+    assert rows == len(direct.groups["app"].partitions)
+
+
 def test_keeping_does_not_make_a_row_younger() -> None:
     at_first = lag_report(snapshot({T0: (0, 10)}, {"app": {T0: 4}}))
     failing = at_first
