@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from time import monotonic
@@ -19,7 +19,6 @@ from confluent_kafka import (
 )
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.admin._group import ConsumerGroupDescription
 from confluent_kafka.admin._resource import ResourceType
 
 from klag_trio.domain.offsets import (
@@ -34,23 +33,25 @@ from klag_trio.domain.offsets import (
     TopicPartition,
 )
 from klag_trio.kafka.client import Call, Client
-from klag_trio.kafka.offset_fetch import Answer
+from klag_trio.kafka.coordinators import DESCRIPTION, OFFSETS, Described, Offsets, Question
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 # librdkafka searches the list of a request once for every partition in it, so that the CPU time of one
 # request for 5,000 partitions is six times that of ten requests for 500.
 _PARTITIONS_PER_REQUEST = 500
 _RESOURCES_PER_REQUEST = 200
+_DESCRIBED_AT_ONCE = 200
 
 # confluent-kafka 2.16 knows no Assigning and no Reconciling (KIP-848) and says Unknown for them.
-_STATES: Mapping[enum.Enum, GroupState] = {
-    ConsumerGroupState.UNKNOWN: GroupState.UNKNOWN,
-    ConsumerGroupState.PREPARING_REBALANCING: GroupState.PREPARING_REBALANCE,
-    ConsumerGroupState.COMPLETING_REBALANCING: GroupState.COMPLETING_REBALANCE,
-    ConsumerGroupState.STABLE: GroupState.STABLE,
-    ConsumerGroupState.DEAD: GroupState.DEAD,
-    ConsumerGroupState.EMPTY: GroupState.EMPTY,
+_STATES: Mapping[int, GroupState] = {
+    ConsumerGroupState.UNKNOWN.value: GroupState.UNKNOWN,
+    ConsumerGroupState.PREPARING_REBALANCING.value: GroupState.PREPARING_REBALANCE,
+    ConsumerGroupState.COMPLETING_REBALANCING.value: GroupState.COMPLETING_REBALANCE,
+    ConsumerGroupState.STABLE.value: GroupState.STABLE,
+    ConsumerGroupState.DEAD.value: GroupState.DEAD,
+    ConsumerGroupState.EMPTY.value: GroupState.EMPTY,
 }
 
 
@@ -100,15 +101,9 @@ class KafkaAdmin:
         """The state of each group and who owns which partition, for classic and KIP-848 groups alike."""
 
         def ask(call: Call) -> dict[str, GroupDescription | Fault]:
-            described: dict[str, GroupDescription | Fault] = {}
-            for batch in _batches(groups, _RESOURCES_PER_REQUEST):
-                if call.abandoned():
-                    break
-                futures = call.admin.describe_consumer_groups(batch, request_timeout=call.remaining)
-                for group, future in futures.items():
-                    answer = self._answer(future)
-                    described[group] = answer if isinstance(answer, Fault) else _description(answer)
-            return described
+            return self._ask_each(
+                call, DESCRIPTION, groups, self._description, _DESCRIBED_AT_ONCE, float("inf")
+            )
 
         return await self._client.call("members", ask)
 
@@ -116,26 +111,9 @@ class KafkaAdmin:
         """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time."""
 
         def ask(call: Call) -> dict[str, Commits | Fault]:
-            results: dict[str, Commits | Fault] = {}
-            waiting = iter(groups)
-            with call.admin.fetch_commits() as fetch:
-
-                def send(group: str) -> None:
-                    fetch.send(group, min(self._offset_fetch_timeout, call.remaining))
-
-                for group in islice(waiting, self._max_concurrent_groups):
-                    send(group)
-                while len(results) < len(groups) and not call.abandoned():
-                    # Each answers or times out by itself: this ends at the latest with offset_fetch_timeout.
-                    group, answer = fetch.receive()
-                    results[group] = self._commits(answer)
-                    if (following := next(waiting, None)) is not None:
-                        if monotonic() < call.deadline:
-                            send(following)
-                        else:
-                            results[following] = _OUT_OF_TIME
-                            results.update((group, _OUT_OF_TIME) for group in waiting)
-            return results
+            return self._ask_each(
+                call, OFFSETS, groups, self._commits, self._max_concurrent_groups, self._offset_fetch_timeout
+            )
 
         return await self._client.call("committed", ask)
 
@@ -209,27 +187,53 @@ class KafkaAdmin:
         except KafkaException as exc:
             return self._client.fault(exc.args[0])
 
-    def _commits(self, answer: Answer) -> Commits | Fault:
-        if isinstance(answer, KafkaError):
-            return self._client.fault(answer)
+    def _ask_each(
+        self,
+        call: Call,
+        question: Question[T],
+        groups: Sequence[str],
+        translate: Callable[[T], U],
+        at_once: int,
+        timeout: float,
+    ) -> dict[str, U | Fault]:
+        """Ask about each group, `at_once` at a time, and give each at most `timeout` seconds."""
+        results: dict[str, U | Fault] = {}
+        waiting = iter(groups)
+        with call.coordinators.asking(question) as asking:
+            for group in islice(waiting, at_once):
+                asking.send(group, min(timeout, call.remaining))
+            while len(results) < len(groups) and not call.abandoned():
+                # Each has its own deadline: this ends at the latest `timeout` after that of the call.
+                group, answer = asking.receive()
+                if isinstance(answer, KafkaError):
+                    results[group] = self._client.fault(answer)
+                else:
+                    results[group] = translate(answer)
+                if (following := next(waiting, None)) is not None:
+                    if monotonic() < call.deadline:
+                        asking.send(following, min(timeout, call.remaining))
+                    else:
+                        results[following] = _OUT_OF_TIME
+                        results.update((group, _OUT_OF_TIME) for group in waiting)
+        return results
+
+    def _commits(self, offsets: Offsets) -> Commits:
         return {
             tp: self._client.fault(offset) if isinstance(offset, KafkaError) else offset
-            for tp, offset in answer.items()
+            for tp, offset in offsets.items()
             if isinstance(offset, KafkaError) or offset >= 0
         }
 
+    def _description(self, described: Described) -> GroupDescription:
+        owners = {}
+        for found in described.members:
+            member = Member(found.consumer_id, found.client_id, found.host)
+            owners.update(dict.fromkeys(found.assignment, member))
+        return GroupDescription(_STATES.get(described.state, GroupState.UNKNOWN), owners)
+
 
 def _state(state: enum.Enum | None) -> GroupState:
-    return GroupState.UNKNOWN if state is None else _STATES.get(state, GroupState.UNKNOWN)
-
-
-def _description(answer: ConsumerGroupDescription) -> GroupDescription:
-    owners = {}
-    for described in answer.members:
-        member = Member(described.member_id, described.client_id, described.host)
-        for partition in described.assignment.topic_partitions:
-            owners[TopicPartition(partition.topic, partition.partition)] = member
-    return GroupDescription(_state(answer.state), owners)
+    return GroupState.UNKNOWN if state is None else _STATES.get(state.value, GroupState.UNKNOWN)
 
 
 def _policy(value: str) -> CleanupPolicy:

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo
 
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
-from klag_trio.kafka.offset_fetch import OffsetFetcher
+from klag_trio.kafka.coordinators import Coordinators
 from klag_trio.kafka.redact import redactor
 
 T = TypeVar("T")
@@ -57,10 +57,6 @@ class BatchAdmin(AdminClient):
     The public call makes a future for every partition, which costs three times what the request does.
     """
 
-    def __init__(self, config: dict[str, Any], fetcher: OffsetFetcher, logger: logging.Logger) -> None:
-        super().__init__(config, logger=logger)
-        self.fetch_commits = fetcher.fetch
-
     def offsets(
         self, partitions: list[KafkaTopicPartition], timeout: float
     ) -> Future[dict[KafkaTopicPartition, ListOffsetsResultInfo | KafkaError]]:
@@ -90,10 +86,19 @@ class LibraryLog(logging.Handler):
 
 
 @attrs.frozen
+class Handles:
+    """What one librdkafka client cannot do alone."""
+
+    admin: BatchAdmin
+    coordinators: Coordinators
+
+
+@attrs.frozen
 class Call:
     """What the work in a thread is given."""
 
     admin: BatchAdmin
+    coordinators: Coordinators
     deadline: float
     """On `time.monotonic`'s clock."""
     abandoned: Callable[[], bool]
@@ -124,17 +129,21 @@ class Client:
         self._logger = logging.Logger("librdkafka")
         self._logger.addHandler(LibraryLog(cluster, self.redact))
         self._causes: deque[KafkaError] = deque(maxlen=16)
-        self._admin: BatchAdmin | None = self._connect()
+        self._handles: Handles | None = self._connect()
 
     def _base_config(self) -> dict[str, Any]:
         return {"client.id": _CLIENT_ID, **self._properties, "error_cb": self._causes.append}
 
-    def _connect(self) -> BatchAdmin:
+    def _connect(self) -> Handles:
         try:
-            fetcher = OffsetFetcher({"client.id": _CLIENT_ID, **self._properties})
-            return BatchAdmin(self._base_config(), fetcher, self._logger)
+            return Handles(
+                BatchAdmin(self._base_config(), logger=self._logger), self._connect_to_coordinators()
+            )
         except KafkaException as exc:
             raise PropertyError(self.redact(exc.args[0].str())) from None
+
+    def _connect_to_coordinators(self) -> Coordinators:
+        return Coordinators({"client.id": _CLIENT_ID, **self._properties})
 
     def consumer(self, own: Mapping[str, Any]) -> Consumer:
         """Make a consumer; its `own` properties come before the configured ones.
@@ -156,15 +165,23 @@ class Client:
             ClusterUnavailable: librdkafka failed, with the cause that it named besides.
 
         """
-        admin = self._admin
-        if admin is None:
+        handles = self._handles
+        if handles is None:
             raise ClusterUnavailable(stage, Fault("_DESTROY", "the client is closed"))
+        admin, coordinators = handles.admin, handles.coordinators
+        replaced = []
+        if coordinators.overdue:
+            replaced.append(coordinators)
+            coordinators = self._connect_to_coordinators()
+            handles = self._handles = Handles(admin, coordinators)
         abandoned = threading.Event()
         deadline = monotonic() + (self._timeout if within is None else within)
 
         def run() -> T:
+            # Where nobody else holds it any more it ends here, since librdkafka waits for its own threads.
+            replaced.clear()
             try:
-                return work(Call(admin, deadline, abandoned.is_set))
+                return work(Call(admin, coordinators, deadline, abandoned.is_set))
             finally:
                 admin.poll(0)  # hands out librdkafka's log lines and errors, which queue up until then
 
@@ -184,7 +201,7 @@ class Client:
     async def recycle(self) -> None:
         """Replace the librdkafka client by a new one, once nobody uses the old one."""
         await self.aclose()
-        self._admin = self._connect()
+        self._handles = self._connect()
 
     async def aclose(self) -> bool:
         """Let go of the client; False where that took longer than a second.
@@ -192,8 +209,8 @@ class Client:
         librdkafka crashes when a client is destroyed under a running call, so that one is left alone:
         its thread holds the last reference and ends it.
         """
-        last_reference = [self._admin]
-        self._admin = None
+        last_reference = [self._handles]
+        self._handles = None
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _DRAIN_SECONDS) as scope:
             # A limiter has no event for its last token.
             while self._limiter.borrowed_tokens:  # noqa: ASYNC110

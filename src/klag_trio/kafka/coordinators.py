@@ -1,0 +1,223 @@
+"""What groups' coordinators are asked: members and committed offsets, over a handle that outlives a broker.
+
+An AdminClient has calls for both, but librdkafka (up to 2.16 at least) ends the process in two of them:
+
+- Where a broker says that it no longer coordinates the group, as each does while it is restarted, a
+  segmentation fault: the consumer group of the handle is looked for, and an AdminClient has none (issue 5040
+  of librdkafka). So the handle here is a consumer's.
+- Where a request has timed out while its coordinator was away and the coordinator comes back, an assertion,
+  on memory that was freed with the request (pull request 5397). So nothing here times out inside librdkafka:
+  we stop waiting ourselves, and a handle that owes an answer is replaced, which also forgets a coordinator
+  that is gone for good.
+
+Python's Consumer offers neither call, so both are made through librdkafka's public C interface, in the
+library that confluent_kafka has loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from ctypes import CDLL, byref, c_char_p, c_size_t, c_void_p
+from time import monotonic
+from typing import Generic, TypeVar
+
+import attrs
+from confluent_kafka import KafkaError, KafkaException, cimpl
+
+from klag_trio.domain.offsets import TopicPartition
+from klag_trio.kafka.librdkafka import load
+
+T = TypeVar("T")
+
+_CONSUMER = 1
+_DESTROY_WITHOUT_CLOSE = 8
+_ERROR_SIZE = 512
+# The longest that librdkafka takes, in milliseconds; longer than any handle with a late answer lives.
+_NEVER = 3_600_000
+
+
+@attrs.frozen
+class Question(Generic[T]):
+    """What can be asked about a group."""
+
+    operation: int
+    """librdkafka's rd_kafka_admin_op_t."""
+    send: Callable[[CDLL, int, bytes, int, int], None]
+    """Takes the library, the handle, the group, the options and the queue for the answer."""
+    read: Callable[[CDLL, int], T | KafkaError]
+    """Takes the library and the event."""
+
+
+class Asking(Generic[T]):
+    """Questions that are under way and their answers as they come; for one thread."""
+
+    def __init__(self, coordinators: Coordinators, question: Question[T], queue: int) -> None:
+        self._coordinators = coordinators
+        self._lib = coordinators.lib
+        self._question = question
+        self._queue = queue
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[str, float]] = {}
+
+    def send(self, group: str, timeout: float) -> None:
+        """Ask about a group; an answer comes within `timeout` seconds, if only that time is up."""
+        lib, number = self._lib, next(self._numbers)
+        options = lib.rd_kafka_AdminOptions_new(self._coordinators.handle, self._question.operation)
+        try:
+            lib.rd_kafka_AdminOptions_set_request_timeout(options, _NEVER, None, 0)
+            lib.rd_kafka_AdminOptions_set_opaque(options, number)
+            self._question.send(lib, self._coordinators.handle, group.encode(), options, self._queue)
+        finally:
+            lib.rd_kafka_AdminOptions_destroy(options)
+        self._waiting[number] = group, monotonic() + timeout
+
+    def receive(self) -> tuple[str, T | KafkaError]:
+        """Wait for the next answer; one must be under way."""
+        while True:
+            number, (group, deadline) = min(self._waiting.items(), key=lambda item: item[1][1])
+            left = deadline - monotonic()
+            event = self._lib.rd_kafka_queue_poll(self._queue, max(0, int(left * 1000) + 1))
+            if event:
+                try:
+                    answered = self._waiting.pop(self._lib.rd_kafka_event_opaque(event), None)
+                    # None is for one that came after its time was up.
+                    if answered is not None:
+                        return answered[0], self._answer(event)
+                finally:
+                    self._lib.rd_kafka_event_destroy(event)
+            elif monotonic() >= deadline:
+                self._coordinators.overdue = True
+                del self._waiting[number]
+                return group, KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer")
+
+    def _answer(self, event: int) -> T | KafkaError:
+        if code := self._lib.rd_kafka_event_error(event):
+            return _error(code, self._lib.rd_kafka_event_error_string(event))
+        return self._question.read(self._lib, event)
+
+
+class Coordinators:
+    """A handle for asking coordinators; it is destroyed with the last reference to it."""
+
+    def __init__(self, properties: Mapping[str, str]) -> None:
+        """Check the properties; nothing is asked yet.
+
+        Raises:
+            KafkaException: librdkafka refuses one of the properties.
+
+        """
+        self.handle = 0
+        self.overdue = False
+        """Whether an answer did not come in time; it may come later, or never."""
+        self.lib = lib = load(cimpl.__file__)
+        error = ctypes.create_string_buffer(_ERROR_SIZE)
+        conf = lib.rd_kafka_conf_new()
+        # The AdminClient beside this says what there is to say about the connection.
+        lib.rd_kafka_conf_set_log_cb(conf, None)
+        lib.rd_kafka_conf_enable_sasl_queue(conf, 1)
+        for name, value in {**properties, "group.id": f"klag-trio-{uuid.uuid4()}"}.items():
+            if lib.rd_kafka_conf_set(conf, name.encode(), value.encode(), error, _ERROR_SIZE):
+                lib.rd_kafka_conf_destroy(conf)
+                raise KafkaException(_error(KafkaError._INVALID_ARG, error.value))
+        self.handle = lib.rd_kafka_new(_CONSUMER, conf, error, _ERROR_SIZE)
+        if not self.handle:
+            lib.rd_kafka_conf_destroy(conf)
+            raise KafkaException(_error(KafkaError._INVALID_ARG, error.value))
+        # Nobody polls this handle, and so tokens are refreshed in the background. It fails without tokens.
+        if none := lib.rd_kafka_sasl_background_callbacks_enable(self.handle):
+            lib.rd_kafka_error_destroy(none)
+
+    @contextmanager
+    def asking(self, question: Question[T]) -> Iterator[Asking[T]]:
+        """Ask within this block; what has not been answered at its end is dropped."""
+        queue = self.lib.rd_kafka_queue_new(self.handle)
+        try:
+            yield Asking(self, question, queue)
+        finally:
+            self.lib.rd_kafka_queue_destroy(queue)
+
+    def __del__(self) -> None:
+        if self.handle:
+            self.lib.rd_kafka_destroy_flags(self.handle, _DESTROY_WITHOUT_CLOSE)
+
+
+Offsets = dict[TopicPartition, "int | KafkaError"]
+"""Committed offsets; a negative one is none."""
+
+
+def _send_offsets(lib: CDLL, handle: int, group: bytes, options: int, queue: int) -> None:
+    request = lib.rd_kafka_ListConsumerGroupOffsets_new(group, None)
+    lib.rd_kafka_ListConsumerGroupOffsets(handle, (c_void_p * 1)(request), 1, options, queue)
+    lib.rd_kafka_ListConsumerGroupOffsets_destroy(request)
+
+
+def _read_offsets(lib: CDLL, event: int) -> Offsets | KafkaError:
+    result = lib.rd_kafka_event_ListConsumerGroupOffsets_result(event)
+    group = lib.rd_kafka_ListConsumerGroupOffsets_result_groups(result, byref(c_size_t()))[0]
+    if error := lib.rd_kafka_group_result_error(group):
+        return _error(lib.rd_kafka_error_code(error), lib.rd_kafka_error_string(error))
+    listed = lib.rd_kafka_group_result_partitions(group).contents
+    return {
+        TopicPartition(found.topic.decode(), found.partition): KafkaError(found.err)
+        if found.err
+        else found.offset
+        for found in listed.elems[: listed.cnt]
+    }
+
+
+@attrs.frozen
+class DescribedMember:
+    """A member of a group and the partitions that it owns."""
+
+    consumer_id: str
+    client_id: str
+    host: str
+    assignment: list[TopicPartition]
+
+
+@attrs.frozen
+class Described:
+    """A group's state, as an `rd_kafka_consumer_group_state_t`, and its members."""
+
+    state: int
+    members: list[DescribedMember]
+
+
+def _send_description(lib: CDLL, handle: int, group: bytes, options: int, queue: int) -> None:
+    lib.rd_kafka_DescribeConsumerGroups(handle, (c_char_p * 1)(group), 1, options, queue)
+
+
+def _read_description(lib: CDLL, event: int) -> Described | KafkaError:
+    result = lib.rd_kafka_event_DescribeConsumerGroups_result(event)
+    group = lib.rd_kafka_DescribeConsumerGroups_result_groups(result, byref(c_size_t()))[0]
+    error = lib.rd_kafka_ConsumerGroupDescription_error(group)
+    if error and (code := lib.rd_kafka_error_code(error)):
+        return _error(code, lib.rd_kafka_error_string(error))
+    count = lib.rd_kafka_ConsumerGroupDescription_member_count(group)
+    members = (lib.rd_kafka_ConsumerGroupDescription_member(group, index) for index in range(count))
+    return Described(
+        lib.rd_kafka_ConsumerGroupDescription_state(group), [_read_member(lib, member) for member in members]
+    )
+
+
+def _read_member(lib: CDLL, member: int) -> DescribedMember:
+    assignment = lib.rd_kafka_MemberDescription_assignment(member)
+    owned = lib.rd_kafka_MemberAssignment_partitions(assignment).contents
+    return DescribedMember(
+        consumer_id=lib.rd_kafka_MemberDescription_consumer_id(member).decode(errors="replace"),
+        client_id=lib.rd_kafka_MemberDescription_client_id(member).decode(errors="replace"),
+        host=lib.rd_kafka_MemberDescription_host(member).decode(errors="replace"),
+        assignment=[TopicPartition(tp.topic.decode(), tp.partition) for tp in owned.elems[: owned.cnt]],
+    )
+
+
+OFFSETS = Question(14, _send_offsets, _read_offsets)
+DESCRIPTION = Question(13, _send_description, _read_description)
+
+
+def _error(code: int, reason: bytes) -> KafkaError:
+    return KafkaError(code, reason.decode(errors="replace"))

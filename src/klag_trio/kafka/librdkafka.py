@@ -1,0 +1,83 @@
+"""The part of librdkafka's public C interface (rdkafka.h) that is called without confluent_kafka."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from ctypes import CDLL, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
+from typing import Any
+
+
+class _TopicPartition(ctypes.Structure):
+    _fields_ = (
+        ("topic", c_char_p),
+        ("partition", c_int32),
+        ("offset", c_int64),
+        ("metadata", c_void_p),
+        ("metadata_size", c_size_t),
+        ("opaque", c_void_p),
+        ("err", c_int),
+        ("private", c_void_p),
+    )
+
+
+class _TopicPartitionList(ctypes.Structure):
+    _fields_ = (("cnt", c_int), ("size", c_int), ("elems", POINTER(_TopicPartition)))
+
+
+_HANDLES = POINTER(c_void_p)
+_PARTITIONS = POINTER(_TopicPartitionList)
+
+_SIGNATURES: Mapping[str, tuple[Any, ...]] = {
+    # The type of the result, then those of the arguments.
+    "conf_new": (c_void_p,),
+    "conf_set": (c_int, c_void_p, c_char_p, c_char_p, c_char_p, c_size_t),
+    "conf_set_log_cb": (None, c_void_p, c_void_p),
+    "conf_enable_sasl_queue": (None, c_void_p, c_int),
+    "conf_destroy": (None, c_void_p),
+    "new": (c_void_p, c_int, c_void_p, c_char_p, c_size_t),
+    "sasl_background_callbacks_enable": (c_void_p, c_void_p),
+    "destroy_flags": (None, c_void_p, c_int),
+    "queue_new": (c_void_p, c_void_p),
+    "queue_poll": (c_void_p, c_void_p, c_int),
+    "queue_destroy": (None, c_void_p),
+    "AdminOptions_new": (c_void_p, c_void_p, c_int),
+    "AdminOptions_set_request_timeout": (c_int, c_void_p, c_int, c_char_p, c_size_t),
+    "AdminOptions_set_opaque": (None, c_void_p, c_void_p),
+    "AdminOptions_destroy": (None, c_void_p),
+    "event_opaque": (c_void_p, c_void_p),
+    "event_error": (c_int, c_void_p),
+    "event_error_string": (c_char_p, c_void_p),
+    "event_destroy": (None, c_void_p),
+    "error_code": (c_int, c_void_p),
+    "error_string": (c_char_p, c_void_p),
+    "error_destroy": (None, c_void_p),
+    "ListConsumerGroupOffsets_new": (c_void_p, c_char_p, c_void_p),
+    "ListConsumerGroupOffsets": (None, c_void_p, _HANDLES, c_size_t, c_void_p, c_void_p),
+    "ListConsumerGroupOffsets_destroy": (None, c_void_p),
+    "event_ListConsumerGroupOffsets_result": (c_void_p, c_void_p),
+    "ListConsumerGroupOffsets_result_groups": (_HANDLES, c_void_p, POINTER(c_size_t)),
+    "group_result_error": (c_void_p, c_void_p),
+    "group_result_partitions": (_PARTITIONS, c_void_p),
+    "DescribeConsumerGroups": (None, c_void_p, POINTER(c_char_p), c_size_t, c_void_p, c_void_p),
+    "event_DescribeConsumerGroups_result": (c_void_p, c_void_p),
+    "DescribeConsumerGroups_result_groups": (_HANDLES, c_void_p, POINTER(c_size_t)),
+    "ConsumerGroupDescription_error": (c_void_p, c_void_p),
+    "ConsumerGroupDescription_state": (c_int, c_void_p),
+    "ConsumerGroupDescription_member_count": (c_size_t, c_void_p),
+    "ConsumerGroupDescription_member": (c_void_p, c_void_p, c_size_t),
+    "MemberDescription_consumer_id": (c_char_p, c_void_p),
+    "MemberDescription_client_id": (c_char_p, c_void_p),
+    "MemberDescription_host": (c_char_p, c_void_p),
+    "MemberDescription_assignment": (c_void_p, c_void_p),
+    "MemberAssignment_partitions": (_PARTITIONS, c_void_p),
+}
+
+
+def load(path: str) -> CDLL:
+    """librdkafka, by the path of an extension module that is linked to it and has loaded it already."""
+    library = CDLL(path)
+    for name, (result, *arguments) in _SIGNATURES.items():
+        function = getattr(library, f"rd_kafka_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
