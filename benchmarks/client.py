@@ -104,8 +104,8 @@ class Connection:
         return self._chunked and self._tail.endswith(b"0\r\n\r\n")
 
 
-def burst(connections: list[Connection]) -> Iterator[float]:
-    """Ask on all at once; seconds from the common start to the end of each answer."""
+def burst(connections: list[Connection]) -> Iterator[tuple[float, int]]:
+    """Ask on all at once; seconds from the common start to the end of each answer, and its bytes."""
     for connection in connections:
         connection.open()
     with selectors.DefaultSelector() as selector:
@@ -121,13 +121,13 @@ def burst(connections: list[Connection]) -> Iterator[float]:
                 if key.data.receive():
                     waiting -= 1
                     selector.unregister(key.fileobj)
-                    yield time.monotonic() - started
+                    yield time.monotonic() - started, key.data.size
 
 
 def scrape(url: str, count: int, spread: float, at_once: int, encoding: str, limit: float) -> dict[str, Any]:
     """So many bursts, evenly over `spread` seconds, or one after the other where that is too short."""
     connections = [Connection(url, encoding) for _ in range(at_once)]
-    latencies: list[float] = []
+    answers: list[tuple[float, int]] = []
     failures = 0
     started = time.monotonic()
     for number in range(count):
@@ -135,15 +135,14 @@ def scrape(url: str, count: int, spread: float, at_once: int, encoding: str, lim
         if time.monotonic() - started > limit:
             break
         try:
-            latencies.extend(burst(connections))
+            answers.extend(burst(connections))
         except OSError:
             failures += 1
             for connection in connections:
                 connection.close()
     for connection in connections:
         connection.close()
-    last = connections[0]
-    return {"latencies": latencies, "failures": failures, "bytes": last.size, "encoding": last.encoding}
+    return {"answers": answers, "failures": failures, "encoding": connections[0].encoding}
 
 
 def health(url: str, interval: float) -> dict[str, Any]:
@@ -154,7 +153,7 @@ def health(url: str, interval: float) -> dict[str, Any]:
     failures = 0
     while not select.select([sys.stdin], [], [], interval if first is not None else 0.005)[0]:
         try:
-            took = next(burst([connection]))
+            took, _ = next(burst([connection]))
         except OSError:
             connection.close()
             # Before it is up a refused connection is no answer at all, and no failure.

@@ -31,6 +31,7 @@ _FIGURES = {
     "at_once_p50_ms": "8 scrapes at once p50, ms",
     "at_once_p99_ms": "8 scrapes at once p99, ms",
     "scrape_failures": "scrapes that failed",
+    "hollow_scrapes": "scrapes without the samples",
     "samples": "samples",
     "plain_bytes": "bytes plain",
     "gzip_bytes": "bytes gzipped",

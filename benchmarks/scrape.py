@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
+import cattrs
 
 from benchmarks.figures import Figures, percentile
 from benchmarks.subjects import Subject
@@ -70,29 +71,52 @@ def scrape_figures(subject: Subject, spread: float) -> Figures:
     plain = _series(subject, BURSTS, spread, 1, "identity")
     zipped = _series(subject, BURSTS, spread, 1, "gzip")
     crowd = _series(subject, BURSTS_AT_ONCE, spread, AT_ONCE, "identity")
-    is_zipped = zipped["encoding"] == "gzip"
-    return {
-        "scrape_p50_ms": _ms(plain, 0.5),
-        "scrape_p99_ms": _ms(plain, 0.99),
-        "gzip_p50_ms": _ms(zipped, 0.5) if is_zipped else None,
-        "gzip_p99_ms": _ms(zipped, 0.99) if is_zipped else None,
-        "at_once_p50_ms": _ms(crowd, 0.5),
-        "at_once_p99_ms": _ms(crowd, 0.99),
-        "plain_bytes": plain["bytes"],
-        "gzip_bytes": zipped["bytes"] if is_zipped else None,
-        "scrape_failures": plain["failures"] + zipped["failures"] + crowd["failures"],
+    figures: Figures = {
+        "plain_bytes": plain.size,
+        "scrape_failures": sum(series.failures for series in (plain, zipped, crowd)),
+        "hollow_scrapes": sum(series.hollow for series in (plain, zipped, crowd)),
     }
+    figures |= plain.figures("scrape") | crowd.figures("at_once")
+    if zipped.encoding == "gzip":
+        figures |= zipped.figures("gzip") | {"gzip_bytes": zipped.size}
+    return figures
 
 
-def _series(subject: Subject, count: int, spread: float, at_once: int, encoding: str) -> dict[str, Any]:
+@attrs.frozen
+class Series:
+    """Scrapes of one kind.
+
+    An answer that lost most of its samples, as when the exporter's data turned stale under the load, is
+    hollow: it is counted, and its latency says nothing.
+    """
+
+    answers: list[tuple[float, int]]  # seconds and bytes
+    failures: int
+    encoding: str
+
+    @property
+    def size(self) -> int | None:
+        return max((size for _, size in self.answers), default=None)
+
+    @property
+    def hollow(self) -> int:
+        return len(self.answers) - len(self._whole())
+
+    def figures(self, name: str) -> Figures:
+        """Percentiles in milliseconds."""
+        return {
+            f"{name}_p50_ms": percentile(self._whole(), 0.5),
+            f"{name}_p99_ms": percentile(self._whole(), 0.99),
+        }
+
+    def _whole(self) -> list[float]:
+        return [seconds * 1000 for seconds, size in self.answers if size > (self.size or 0) / 2]
+
+
+def _series(subject: Subject, count: int, spread: float, at_once: int, encoding: str) -> Series:
     arguments = [subject.url + "/metrics", str(count), str(spread), str(at_once), encoding, str(LIMIT)]
     with _client("scrape", *arguments) as client:
-        return _result(client, timeout=LIMIT + 60)
-
-
-def _ms(series: dict[str, Any], share: float) -> float | None:
-    seconds = percentile(series["latencies"], share)
-    return None if seconds is None else seconds * 1000
+        return cattrs.structure(_result(client, timeout=LIMIT + 60), Series)
 
 
 @contextlib.contextmanager

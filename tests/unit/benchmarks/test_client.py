@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.client import Connection, burst, scrape
+from benchmarks.scrape import Series
 
 BODY = b"lag 1\n" * 500_000
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,29 +71,31 @@ def url() -> Iterator[str]:
 def test_eight_at_once_give_eight_latencies_each_time_over_kept_connections(url: str) -> None:
     found = scrape(url + "/metrics", count=5, spread=0.1, at_once=8, encoding="identity", limit=20)
 
-    assert 40 == len(found["latencies"])
+    assert 40 == len(found["answers"])
+    assert {len(BODY)} == {size for _, size in found["answers"]}
     assert 8 == _Handler.connections
-    assert (len(BODY), "identity", 0) == (found["bytes"], found["encoding"], found["failures"])
+    assert ("identity", 0) == (found["encoding"], found["failures"])
 
 
 def test_gzip_is_counted_as_it_came_over_the_wire(url: str) -> None:
     found = scrape(url + "/metrics", count=1, spread=0, at_once=1, encoding="gzip", limit=20)
 
-    assert (len(gzip.compress(BODY, 1)), "gzip") == (found["bytes"], found["encoding"])
+    assert len(gzip.compress(BODY, 1)) == found["answers"][0][1]
+    assert "gzip" == found["encoding"]
 
 
 @pytest.mark.parametrize("path", ["/chunked", "/to-the-end", "/closing"])
 def test_every_way_to_end_an_answer_is_understood_again_and_again(url: str, path: str) -> None:
     found = scrape(url + path, count=3, spread=0.2, at_once=2, encoding="identity", limit=20)
 
-    assert (6, 0) == (len(found["latencies"]), found["failures"])
-    assert found["bytes"] >= len(BODY)
+    assert (6, 0) == (len(found["answers"]), found["failures"])
+    assert min(size for _, size in found["answers"]) >= len(BODY)
 
 
 def test_an_answer_that_is_cut_off_is_a_failure_and_no_latency(url: str) -> None:
     found = scrape(url + "/short", count=2, spread=0, at_once=1, encoding="identity", limit=20)
 
-    assert ([], 2) == (found["latencies"], found["failures"])
+    assert ([], 2) == (found["answers"], found["failures"])
 
 
 def test_the_status_is_kept(url: str) -> None:
@@ -127,3 +130,11 @@ def test_health_is_asked_from_before_the_start_until_standard_input_closes(url: 
 
     assert begun < found["first"] < time.monotonic()
     assert 0 == found["failures"]
+
+
+def test_an_answer_without_its_samples_is_counted_and_not_timed() -> None:
+    series = Series([(0.2, 5_000_000), (0.001, 900), (0.3, 5_100_000)], failures=0, encoding="identity")
+
+    assert 1 == series.hollow
+    assert 5_100_000 == series.size
+    assert {"scrape_p50_ms": 200.0, "scrape_p99_ms": 300.0} == series.figures("scrape")
