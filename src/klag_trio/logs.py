@@ -24,6 +24,7 @@ def configure(level: str, form: LogFormat) -> None:
         renderer = structlog.processors.JSONRenderer()
         shared.append(structlog.processors.format_exc_info)
     else:
+        shared.append(_printable)
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -41,3 +42,15 @@ def configure(level: str, form: LogFormat) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, LEVELS[level]), force=True)
+
+
+def _printable(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Write control characters out: a group may be named after an escape sequence of the terminal."""
+    return {
+        name: value.encode("unicode_escape").decode()
+        if isinstance(value, str) and not value.isprintable()
+        else value
+        for name, value in event.items()
+    }

@@ -65,3 +65,19 @@ def test_no_secret_is_logged_with_what_holds_it(form: str) -> None:
     lines = logged("trace", form)
     assert "unused:1" in lines
     assert "tell-nobody" not in lines
+
+
+def test_control_characters_in_a_name_do_not_reach_the_terminal() -> None:
+    written = subprocess.run(
+        [sys.executable, "-c", _HOSTILE], capture_output=True, text=True, check=True, timeout=60
+    ).stderr
+    assert "\x1b" not in written
+    assert r"evil\x1b[2J" in written
+
+
+_HOSTILE = """
+import structlog
+from klag_trio import logs
+logs.configure("info", "text")
+structlog.get_logger().info("a line", group="evil\\x1b[2J")
+"""
