@@ -12,6 +12,9 @@ from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, Fault, Topi
 Key = tuple[TopicPartition, int]
 """A partition and a committed offset in it; every group that committed there shares the answer."""
 
+NOT_TRIED = Fault("_TIMED_OUT", "the cycle had no time left for this read", retriable=True)
+"""Of a position that no attempt was made to read, so that it is not to blame."""
+
 _LONGEST_PENALTY = 600.0
 
 
@@ -89,6 +92,7 @@ class _Entry:
 
 @attrs.frozen
 class _Penalty:
+    position: int
     fault: Fault
     failures: int
     until: float
@@ -158,7 +162,8 @@ class TimestampCache:
                 if policy is None:
                     unsure.add(topic)
             penalty = self._penalties.get(key)
-            if penalty is not None and now < penalty.until:
+            # Where retention has moved the position meanwhile, what failed before says nothing.
+            if penalty is not None and penalty.position == want.position and now < penalty.until:
                 waiting[key] = penalty.fault
                 if (last := self.last_known(key, want, topic_ids)) is not None:
                     known[key] = last
@@ -177,11 +182,13 @@ class TimestampCache:
         self, key: Key, want: Wanted, answer: FirstRecord | Fault, *, topic_id: str | None, now: float
     ) -> None:
         """Take in what reading brought; without a topic id an answer serves for this cycle only."""
+        if answer == NOT_TRIED:
+            return
         if isinstance(answer, Fault):
             last = self._penalties.get(key)
-            failures = 1 if last is None else last.failures + 1
+            failures = 1 if last is None or last.position != want.position else last.failures + 1
             delay = min(_LONGEST_PENALTY, self._first_penalty * 2.0 ** min(failures - 1, 1000))
-            self._penalties[key] = _Penalty(answer, failures, now + delay)
+            self._penalties[key] = _Penalty(want.position, answer, failures, now + delay)
             return
         self._penalties.pop(key, None)
         if topic_id is not None:
@@ -218,19 +225,20 @@ class RateEstimator:
     def estimate(self, snapshot: ClusterSnapshot) -> dict[Key, FirstRecord]:
         """Take in the snapshot's high watermarks and estimate when each wanted record was written."""
         now = snapshot.now
-        self._history = {
-            tp: (
-                *[sample for sample in self._history.get(tp, ()) if now - sample.at <= self._max_age],
-                _Sample(now, latest),
-            )[-self._samples :]
-            for tp, latest in snapshot.latest.items()
-        }
+        # A partition that did not answer keeps its history; one that is gone has none.
+        self._history = {tp: self._next(tp, snapshot.latest.get(tp), now) for tp in snapshot.partitions}
         records: dict[Key, FirstRecord] = {}
         for (tp, committed), want in wanted(snapshot, skip_data_loss=False).items():
             rate = self._rate(tp)
             if rate is not None:
                 records[tp, committed] = FirstRecord(committed, now - (want.latest - committed) / rate)
         return records
+
+    def _next(self, tp: TopicPartition, latest: int | None, now: float) -> Sequence[_Sample]:
+        samples = [sample for sample in self._history.get(tp, ()) if now - sample.at <= self._max_age]
+        if latest is not None:
+            samples.append(_Sample(now, latest))
+        return samples[-self._samples :]
 
     def _rate(self, tp: TopicPartition) -> float | None:
         first, last = self._history[tp][0], self._history[tp][-1]
