@@ -13,7 +13,8 @@ from klag_trio.domain.mends import mend
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
 from klag_trio.services.collector import leaves
 from klag_trio.services.faults import FaultLog
-from klag_trio.services.snapshot import SnapshotReader, Stopwatch
+from klag_trio.services.snapshot import SnapshotReader
+from klag_trio.services.stopwatch import Stopwatch
 
 
 async def check(config: Config, say: Callable[[str], object]) -> bool:

@@ -16,7 +16,7 @@ from klag_trio.config import Performance
 from klag_trio.domain.offsets import CleanupPolicy, Fault, GroupState, Member, TopicPartition
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client
-from klag_trio.services.snapshot import Stopwatch
+from klag_trio.services.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -20,8 +20,10 @@ from klag_trio.domain.offsets import (
     GroupState,
     TopicPartition,
 )
+from klag_trio.services.cached import Cached
 from klag_trio.services.faults import FaultLog
-from klag_trio.services.snapshot import Cached, SnapshotReader, Stopwatch
+from klag_trio.services.snapshot import SnapshotReader
+from klag_trio.services.stopwatch import Stopwatch
 
 KEEP = 90.0
 ORDERS = TopicPartition("orders", 0)

@@ -14,7 +14,8 @@ from klag_trio.domain.backoff import full_jitter
 from klag_trio.domain.lag import EMPTY_REPORT, LagReport, policies_wanted, report
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
 from klag_trio.services.board import Board, Cycle
-from klag_trio.services.snapshot import SnapshotReader, Stopwatch
+from klag_trio.services.snapshot import SnapshotReader
+from klag_trio.services.stopwatch import Stopwatch
 from klag_trio.services.time_lag import TimeLag
 
 _BACKOFF_BASE = 1.0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from random import random
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import attrs
 import trio
 
 from klag_trio.config import Cluster, Performance
@@ -27,7 +25,9 @@ from klag_trio.domain.offsets import (
     Member,
     TopicPartition,
 )
+from klag_trio.services.cached import Cached
 from klag_trio.services.faults import FaultLog
+from klag_trio.services.stopwatch import Stopwatch
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -64,51 +64,6 @@ class ClusterAdmin(Protocol):
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str | Fault]:
         """The id of each topic."""
-
-
-class Stopwatch:
-    """Seconds spent in each phase of the cycle that runs."""
-
-    def __init__(self) -> None:
-        self._started = trio.current_time()
-        self.phases: dict[str, float] = {}
-        self.polled: float | None = None
-        """Seconds until all offsets had been read; None where that did not happen."""
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Measure one phase."""
-        start = trio.current_time()
-        try:
-            yield
-        finally:
-            self.phases[phase] = self.phases.get(phase, 0.0) + trio.current_time() - start
-
-    def mark_polled(self) -> None:
-        """Note that all offsets have been read."""
-        self.polled = trio.current_time() - self._started
-
-
-@attrs.define
-class Cached(Generic[V]):
-    """A value that is trusted for `ttl` seconds; 0 trusts nothing."""
-
-    ttl: float
-    _value: V | None = None
-    _until: float = 0.0
-
-    def get(self) -> V | None:
-        """The value, or None where it must be asked for."""
-        return self._value if trio.current_time() < self._until else None
-
-    def put(self, value: V) -> V:
-        """Keep a value that just arrived, and hand it back."""
-        self._value, self._until = value, trio.current_time() + self.ttl
-        return value
-
-    def drop(self) -> None:
-        """Trust it no longer."""
-        self._until = 0.0
 
 
 class SnapshotReader:
@@ -216,7 +171,7 @@ class SnapshotReader:
         )
 
     async def cleanup_policies(self, topics: set[str]) -> dict[str, CleanupPolicy]:
-        """The policies of these topics; one that cannot be read is missing and in the fault log."""
+        """The policies of these topics; one that could never be read is missing and in the fault log."""
         known = {topic: cached.get() for topic in topics if (cached := self._policies.get(topic))}
         unknown = sorted(topic for topic in topics if known.get(topic) is None)
         policies = {topic: policy for topic, policy in known.items() if policy is not None}
@@ -226,7 +181,13 @@ class SnapshotReader:
             except ClusterUnavailable as exc:
                 answers = dict.fromkeys(unknown, exc.fault)
             for topic, policy in self._answers("policies", answers).items():
-                policies[topic] = self._policies.setdefault(topic, Cached(self._policy_ttl)).put(policy)
+                self._policies.setdefault(topic, Cached(self._policy_ttl)).put(policy)
+            # One that cannot be read any more is better taken for what it was than for Kafka's default.
+            policies.update(
+                (topic, last)
+                for topic in unknown
+                if (cached := self._policies.get(topic)) is not None and (last := cached.last) is not None
+            )
         return policies
 
     async def _ask_topics(self) -> Sequence[TopicPartition]:

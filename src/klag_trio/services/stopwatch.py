@@ -1,0 +1,31 @@
+"""Where the time of a cycle goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+
+class Stopwatch:
+    """Seconds spent in each phase of the cycle that runs."""
+
+    def __init__(self) -> None:
+        self._started = trio.current_time()
+        self.phases: dict[str, float] = {}
+        self.polled: float | None = None
+        """Seconds until all offsets had been read; None where that did not happen."""
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Measure one phase."""
+        start = trio.current_time()
+        try:
+            yield
+        finally:
+            self.phases[phase] = self.phases.get(phase, 0.0) + trio.current_time() - start
+
+    def mark_polled(self) -> None:
+        """Note that all offsets have been read."""
+        self.polled = trio.current_time() - self._started
