@@ -228,6 +228,14 @@ async def test_policies_that_nobody_tells_are_missing(autojump_clock: MockClock)
     assert {("policies", "_TIMED_OUT"): 1} == prod.faults.counts
 
 
+async def test_a_policy_that_can_no_longer_be_read_is_what_it_was(autojump_clock: MockClock) -> None:
+    prod = asked(Performance(compacted_topics_cache_ttl=0))
+    assert {"orders": CleanupPolicy.DELETE} == await prod.reader.cleanup_policies({"orders"})
+    prod.cluster.troubles.policies["orders"] = DENIED
+    assert {"orders": CleanupPolicy.DELETE} == await prod.reader.cleanup_policies({"orders"})
+    assert {("policies", "TOPIC_AUTHORIZATION_FAILED"): 1} == prod.faults.counts
+
+
 # The cache
 
 
