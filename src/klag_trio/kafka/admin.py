@@ -55,6 +55,7 @@ _STATES: Mapping[int, GroupState] = {
 }
 
 
+_NO_ANSWER = Fault("_PARTIAL", "the partition's leader did not answer", retriable=True)
 _OUT_OF_TIME = Fault("_TIMED_OUT", "kafka_timeout passed before this group's turn came", retriable=True)
 
 
@@ -174,9 +175,11 @@ class KafkaAdmin:
                     continue
                 for partition, answer in answers.items():
                     tp = TopicPartition(partition.topic, partition.partition)
-                    offsets[tp] = (
-                        self._client.fault(answer) if isinstance(answer, KafkaError) else answer.offset
-                    )
+                    if isinstance(answer, KafkaError):
+                        offsets[tp] = self._client.fault(answer)
+                    else:
+                        # Where only some of the leaders answer, librdkafka reports no error for the others.
+                        offsets[tp] = answer.offset if answer.offset >= 0 else _NO_ANSWER
             return offsets
 
         return await self._client.call(stage, ask)
