@@ -1,0 +1,352 @@
+"""klag-trio as a process: how it starts, how it ends, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.kafka.driver import KafkaDriver
+from tests.kafka.program import Page, Program, config_text, run, running
+from tests.kafka.waiting import unique, wait_until
+
+from kafka import KafkaCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.kafka.conftest import Kafka
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+STOP_SECONDS = 5.0
+PASSWORD = "rosebud-1941"
+UNREACHABLE = {"name": "nowhere", "bootstrap_servers": "127.0.0.1:1"}
+LATEST = "kafka_partition_latest_offset"
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[KafkaCluster]:
+    with KafkaCluster() as cluster:
+        yield cluster
+
+
+def named(kafka: Kafka | KafkaCluster, **keys: object) -> dict[str, Any]:
+    return {"name": "main", "bootstrap_servers": kafka.bootstrap_servers, **keys}
+
+
+def up(page: Page, cluster: str) -> float | None:
+    return page.value("klag_cluster_up", cluster_name=cluster)
+
+
+# The end
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_it_in_order(kafka: Kafka, tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path, config_text([named(kafka)])) as program:
+        program.shows(1, lambda page: up(page, "main"))
+        code, seconds = program.stop(number)
+    assert code == 0
+    assert seconds < STOP_SECONDS
+    assert [number.name] == [line["signal"] for line in program.log("stopping")]
+    assert len(program.log("stopped")) == 1
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_it_while_the_broker_hangs(
+    fragile: KafkaCluster, tmp_path: Path, number: signal.Signals
+) -> None:
+    with running(
+        tmp_path, config_text([named(fragile)], {"performance": {"kafka_timeout": "1m"}})
+    ) as program:
+        program.shows(1, lambda page: up(page, "main"))
+        fragile.nodes[0].freeze()
+        try:
+            hangs(program)
+            code, seconds = program.stop(number)
+        finally:
+            fragile.nodes[0].thaw()
+    assert code == 0
+    assert seconds < STOP_SECONDS
+
+
+def hangs(program: Program) -> None:
+    """Wait until no cycle has ended for a while: the one that runs waits for the broker."""
+    phases = "klag_cycle_phase_seconds"
+    seen: list[object] = []
+
+    def unchanged() -> bool:
+        seen.append(program.metrics().rows(phases))
+        return len(seen) > 20 and all(seen[-1] == earlier for earlier in seen[-20:])
+
+    wait_until(unchanged, "a cycle hangs")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_it_while_clients_do_not_read(
+    kafka: Kafka, driver: KafkaDriver, tmp_path: Path, number: signal.Signals
+) -> None:
+    # Long labels make an answer that no socket buffer takes whole.
+    topic = driver.create_topic(unique("topic"), partitions=200)
+    text = config_text([named(kafka, labels={"long": "x" * 20_000}, topic_whitelist=[f"^{topic}$"])])
+    with running(tmp_path, text) as program, ExitStack() as clients:
+        program.shows(200, lambda page: len(page.rows(LATEST)))
+        for _ in range(100):
+            client = socket.create_connection(("127.0.0.1", program.port))
+            clients.enter_context(client)
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert client.recv(1) == b"H"
+        code, seconds = program.stop(number)
+    assert code == 0
+    assert seconds < STOP_SECONDS
+
+
+# What is wrong before it starts
+
+
+def wrong(text: str, tmp_path: Path, environ: dict[str, str] | None = None) -> str:
+    """Run with this configuration and return what it says; it must say that the configuration is wrong."""
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    ended = run("-c", str(path), environ=environ)
+    assert ended.code == 2
+    assert "Traceback" not in ended.output
+    return ended.output
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    for arguments in (("-c", str(missing)), ("check", "-c", str(missing))):
+        ended = run(*arguments)
+        assert ended.code == 2
+        assert str(missing) in ended.output
+        assert "No such file" in ended.output
+        assert "Traceback" not in ended.output
+
+
+def test_config_toml_is_read_where_none_is_named(tmp_path: Path) -> None:
+    ended = run(cwd=tmp_path)
+    assert ended.code == 2
+    assert "config.toml" in ended.output
+    (tmp_path / "config.toml").write_text("[exporter]\nhttp_port = 99999\n")
+    ended = run(cwd=tmp_path)
+    assert ended.code == 2
+    assert "exporter.http_port" in ended.output
+
+
+def test_text_that_is_no_toml_is_named_with_its_place(tmp_path: Path) -> None:
+    said = wrong('[exporter]\npoll_interval = "30s\n', tmp_path)
+    assert "line 2" in said
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    said = wrong(
+        "\n".join(
+            [
+                "[exporter]",
+                'poll_interval = "soon"',
+                "http_port = 70000",
+                'granularity = "group"',
+                "poll_intervall = 1",
+                "[exporter.performance]",
+                "group_fetch_retries = -1",
+                "[[clusters]]",
+                'name = "main"',
+                f'topic_whitelist = ["(", "fine"]',  # noqa: F541
+                'labels = { topic = "no" }',
+                'consumer_properties = { "sasl.password" = "${KLAG_TEST_UNSET}" }',
+            ]
+        ),
+        tmp_path,
+    )
+    for path in (
+        "exporter.poll_interval",
+        "exporter.http_port",
+        "exporter.granularity",
+        "exporter.poll_intervall",
+        "did you mean poll_interval",
+        "exporter.performance.group_fetch_retries",
+        "clusters[0].bootstrap_servers",
+        "clusters[0].topic_whitelist[0]",
+        "clusters[0].labels.topic",
+        "sasl.password",
+        "KLAG_TEST_UNSET",
+    ):
+        assert path in said
+    assert "topic_whitelist[1]" not in said
+
+
+def test_an_unset_variable_is_named_with_its_key(tmp_path: Path) -> None:
+    text = config_text([{**UNREACHABLE, "bootstrap_servers": "${KLAG_TEST_BROKERS}"}])
+    said = wrong(text, tmp_path)
+    assert "clusters[0].bootstrap_servers" in said
+    assert "KLAG_TEST_BROKERS" in said
+
+
+@pytest.mark.parametrize("feature", ["otel", "leadership"])
+def test_a_feature_that_is_not_there_is_an_error_that_says_so(tmp_path: Path, feature: str) -> None:
+    said = wrong(config_text([UNREACHABLE], {feature: {"enabled": True}}), tmp_path)
+    assert f"exporter.{feature}.enabled" in said
+    assert "false" in said
+
+
+@pytest.mark.parametrize(
+    ("properties", "blamed"),
+    [
+        ({"sasl.pasword": PASSWORD}, "sasl.pasword"),
+        ({"security.protocol": "SASL_PLAIN_" + PASSWORD}, "security.protocol"),
+        ({"socket.timeout.ms": "-" + PASSWORD}, "socket.timeout.ms"),
+        ({"ssl.ca.location": f"/nonexistent/{PASSWORD}", "security.protocol": "ssl"}, "ssl.ca.location"),
+    ],
+)
+def test_a_wrong_librdkafka_property_names_cluster_and_property(
+    tmp_path: Path, properties: dict[str, str], blamed: str
+) -> None:
+    text = config_text([UNREACHABLE, {**UNREACHABLE, "name": "second", "consumer_properties": properties}])
+    said = wrong(text, tmp_path)
+    assert "second" in said
+    assert "nowhere" not in said
+    assert blamed in said
+    assert PASSWORD not in said
+
+
+def test_a_port_in_use_is_a_fault_that_names_the_keys(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = tmp_path / "config.toml"
+        path.write_text(config_text([UNREACHABLE], {"http_port": port}))
+        ended = run("-c", str(path))
+    assert ended.code == 1
+    assert "exporter.http_port" in ended.output
+    assert f"127.0.0.1:{port}" in ended.output
+    assert "in use" in ended.output
+    assert "Traceback" not in ended.output
+
+
+def test_a_wrong_command_line_ends_with_2() -> None:
+    for arguments in (("--log-level", "loud"), ("--nonsense",), ("nonsense",)):
+        ended = run(*arguments)
+        assert ended.code == 2
+        assert "Usage:" in ended.output
+
+
+def test_the_version_is_told() -> None:
+    ended = run("--version")
+    assert ended.code == 0
+    assert ended.output.startswith("klag-trio ")
+
+
+# What is wrong while it runs
+
+
+def about(program: Program, cluster: str, level: str) -> list[dict[str, Any]]:
+    return [line for line in program.log() if line.get("cluster") == cluster and line["level"] == level]
+
+
+def test_a_cluster_that_is_down_is_no_reason_to_end(fragile: KafkaCluster, tmp_path: Path) -> None:
+    fragile.nodes[0].stop()
+    try:
+        text = config_text([named(fragile)], {"performance": {"kafka_timeout": "1s"}})
+        with running(tmp_path, text) as program:
+            wait_until(lambda: about(program, "main", "warning"), "it says that the cluster is down")
+            assert program.get("/health")[0] == 200
+            status, reason = program.get("/ready")
+            assert status == 503
+            assert "main" in reason
+            assert "refused" in reason
+            assert up(program.metrics(), "main") == 0
+            # Cycle after cycle fails, and nothing more is said about it.
+            failed = "klag_errors_total"
+            program.shows(True, lambda page: sum(page.rows(failed, cluster_name="main").values()) >= 3)
+            (line,) = about(program, "main", "warning")
+            assert "refused" in line["error"]
+
+            fragile.nodes[0].launch()
+            fragile.wait_until_ready()
+            program.shows(1, lambda page: up(page, "main"))
+            assert program.get("/ready")[0] == 200
+            wait_until(
+                lambda: [line for line in about(program, "main", "info") if "again" in line["event"]],
+                "it says that the cluster is back",
+            )
+            code, _ = program.stop(signal.SIGTERM)
+        assert code == 0
+    finally:
+        fragile.nodes[0].launch()
+        fragile.wait_until_ready()
+    begun, ended = (
+        [line["code"] for line in about(program, "main", level) if "read" in line["event"]]
+        for level in ("warning", "info")
+    )
+    assert len(set(begun)) == len(begun)
+    assert set(begun) == set(ended)
+
+
+def test_wrong_credentials_are_told_with_what_to_do_and_without_the_password(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    properties = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanisms": "PLAIN",
+        "sasl.username": "klag",
+        "sasl.password": PASSWORD,
+    }
+    text = config_text(
+        [named(kafka, consumer_properties=properties)], {"performance": {"kafka_timeout": "1s"}}
+    )
+    with running(tmp_path, text, "--log-level", "trace") as program:
+        (line, *_) = wait_until(lambda: about(program, "main", "warning"), "it says what is wrong")
+        status, reason = program.get("/ready")
+        page, home = program.metrics(), program.get("/")[1]
+    assert status == 503
+    assert "main" in reason
+    assert up(page, "main") == 0
+    assert "sasl" in line["mend"]
+    for text in (program.output, reason, page.text, home):
+        assert PASSWORD not in text
+
+
+# klag-trio check
+
+
+def test_check_says_what_it_reached(kafka: Kafka, driver: KafkaDriver, tmp_path: Path) -> None:
+    topic = driver.create_topic(unique("checked"), partitions=3)
+    group = unique("group")
+    driver.commit(group, {(topic, 0): 0})
+    path = tmp_path / "config.toml"
+    only = {"topic_whitelist": [f"^{topic}$"], "group_whitelist": [f"^{group}$"]}
+    path.write_text(config_text([named(kafka, **only)]))
+    for arguments in (("check", "-c", str(path)), ("-c", str(path), "check")):
+        ended = run(*arguments)
+        assert ended.code == 0
+        assert "cluster main: reached" in ended.output
+        assert "1 topics with 3 partitions and 1 groups" in ended.output
+
+
+def test_check_says_which_cluster_it_did_not_reach(kafka: Kafka, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(config_text([named(kafka), UNREACHABLE], {"performance": {"kafka_timeout": "1s"}}))
+    ended = run("check", "-c", str(path))
+    assert ended.code == 1
+    assert "cluster main: reached" in ended.output
+    assert "cluster nowhere: not reached" in ended.output
+    assert "refused" in ended.output
+    assert "Traceback" not in ended.output
+
+
+def test_check_ends_in_time_where_a_broker_hangs(fragile: KafkaCluster, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(config_text([named(fragile)], {"performance": {"kafka_timeout": "1s"}}))
+    fragile.nodes[0].freeze()
+    try:
+        started = time.monotonic()
+        ended = run("check", "-c", str(path))
+    finally:
+        fragile.nodes[0].thaw()
+    assert ended.code == 1
+    assert "not reached" in ended.output
+    assert time.monotonic() - started < 15
