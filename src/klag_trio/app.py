@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import structlog
@@ -18,6 +19,7 @@ from klag_trio.kafka.client import Client, PropertyError
 from klag_trio.kafka.timestamps import RecordReader
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
+from klag_trio.services.otlp_settings import OtlpSettings, OtlpSettingsError, read_settings
 from klag_trio.services.server import serve
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
@@ -71,11 +73,24 @@ def connect(config: Config) -> list[Connection]:
 def unavailable_features(config: Config) -> list[str]:
     """What the configuration asks for that this version does not do: one line each."""
     lines = []
-    if config.exporter.otel.enabled:
-        lines.append("exporter.otel.enabled: this version has no OTLP export yet: set it to false")
     if config.exporter.leadership.enabled:
         lines.append("exporter.leadership.enabled: this version has no leader election yet: set it to false")
     return lines
+
+
+def otlp_settings(config: Config) -> OtlpSettings | None:
+    """How to reach the OpenTelemetry collector; None where nothing is to be pushed to one.
+
+    Raises:
+        StartError: the environment asks for what cannot be.
+
+    """
+    if not config.exporter.otel.enabled:
+        return None
+    try:
+        return read_settings(config.exporter, os.environ)
+    except OtlpSettingsError as exc:
+        raise StartError(str(exc)) from exc
 
 
 async def run(config: Config) -> bool:
@@ -88,6 +103,7 @@ async def run(config: Config) -> bool:
     """
     if lines := unavailable_features(config):
         raise StartError("\n".join(lines))
+    otlp = otlp_settings(config)
     connections = connect(config)
     exporter = config.exporter
     board = Board(
@@ -112,6 +128,8 @@ async def run(config: Config) -> bool:
             for connection in connections:
                 collector = _collector(connection, board, config)
                 await nursery.start(collector.run)
+            if otlp is not None:
+                await nursery.start(_pusher(board, otlp))
     finally:
         drained = await _close(connections)
         log.info("stopped")
@@ -131,6 +149,23 @@ def _collector(connection: Connection, board: Board, config: Config) -> Collecto
     )
     time_lag = _time_lag(connection.client, connection.admin, reader, board, name, exporter)
     return Collector(name, reader, time_lag, connection.client, board, exporter)
+
+
+def _pusher(board: Board, settings: OtlpSettings) -> Callable[..., Awaitable[None]]:
+    # gRPC's core would write to stderr what we log anyway; it looks at this once, when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Only here: OpenTelemetry and gRPC cost memory that nobody pays for who has no use of them.
+    from klag_trio.exposition.otlp import Source
+    from klag_trio.services.otlp_channel import OtlpChannel
+    from klag_trio.services.pusher import OUTCOMES, Pusher
+
+    if settings.ignored:
+        structlog.get_logger(__name__).warning(
+            "exporter.otel.endpoint goes before variables that are set", ignored=list(settings.ignored)
+        )
+    board.expect_exports(OUTCOMES)
+    source = Source(resource=settings.resource, version=__version__, started=time.time())
+    return Pusher(board, OtlpChannel(settings), source, settings).run
 
 
 def _reads_records(exporter: Exporter) -> bool:

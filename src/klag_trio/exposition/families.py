@@ -29,6 +29,11 @@ class Family:
     type: Type = "gauge"
     unit: str = ""
 
+    @property
+    def integral(self) -> bool:
+        """Whether it counts something; what has any other unit is measured, and never an integer in OTLP."""
+        return self.unit in {"", "By"}
+
 
 # Inherited names; all gauges, since klag-exporter's are.
 PARTITION_LATEST_OFFSET = Family("kafka_partition_latest_offset", "High watermark of the partition.", P)

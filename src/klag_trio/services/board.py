@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import attrs
 import trio
@@ -12,6 +14,7 @@ from klag_trio.config import Cluster
 from klag_trio.domain.lag import LagReport
 from klag_trio.exposition import samples, text
 from klag_trio.exposition.body import Body
+from klag_trio.exposition.observation import Observation
 from klag_trio.services.faults import FaultLog
 from klag_trio.services.runtime_metrics import RuntimeMetrics
 
@@ -97,6 +100,8 @@ class Board:
         self._leader = True
         self._started = trio.current_time()
         self._as_of = self._started
+        self._exports: dict[str, int] = {}
+        self._status_observed = Observation(time.time(), list)
         self._publishing = trio.Lock()
         self._changed = trio.Event()
         self._shared = text.prefix([])
@@ -145,11 +150,32 @@ class Board:
             if scope.cancelled_caught:
                 await self._swap({})
 
+    def count_export(self, outcome: str) -> None:
+        """Take in how an OTLP export ended; the next publication tells it."""
+        self._exports[outcome] = self._exports.get(outcome, 0) + 1
+
+    def expect_exports(self, outcomes: Sequence[str]) -> None:
+        """Publish the counts of these outcomes before there is any."""
+        self._exports = dict.fromkeys(outcomes, 0)
+        self._bodies = self._finish()
+
     # What the web and the pusher ask.
 
     def metrics(self, *, openmetrics: bool) -> Body:
         """The newest bytes in one of the two formats."""
         return self._bodies.openmetrics if openmetrics else self._bodies.text
+
+    def observations(self) -> list[Observation]:
+        """The newest samples, all that `metrics` shows of ours: the lag of each fresh cluster, then the rest.
+
+        Lag held true when its offsets were read, the rest when it was published.
+        """
+        lag = [
+            Observation(entry.report.now, partial(self._lag_blocks, entry.cluster, entry.report))
+            for entry in self._entries.values()
+            if entry.report is not None and self._fresh(entry)
+        ]
+        return [*lag, self._status_observed]
 
     def unready(self) -> str | None:
         """None while a cluster has fresh metrics, else the reason in one line."""
@@ -211,8 +237,12 @@ class Board:
         status = [
             block for entry in self._entries.values() for block in samples.cluster_blocks(self._status(entry))
         ]
-        process = samples.process_blocks(version=__version__, up=self._up(), leader=self._leader, exports={})
-        return text.finish(self._shared, [text.lines([*status, *process])], extra=self._runtime.render())
+        process = samples.process_blocks(
+            version=__version__, up=self._up(), leader=self._leader, exports=self._exports
+        )
+        blocks = [*status, *process]
+        self._status_observed = Observation(time.time(), lambda: blocks)
+        return text.finish(self._shared, [text.lines(blocks)], extra=self._runtime.render())
 
     def _fresh(self, entry: _Entry) -> bool:
         return trio.current_time() < entry.fresh_until
