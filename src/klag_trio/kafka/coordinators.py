@@ -64,7 +64,10 @@ class Asking(Generic[T]):
         self._waiting: dict[int, tuple[str, float]] = {}
 
     def send(self, group: str, timeout: float) -> None:
-        """Ask about a group; an answer comes within `timeout` seconds, if only that time is up."""
+        """Ask about a group; an answer comes within `timeout` seconds, if only that time is up.
+
+        No time may be up earlier than that of the question before.
+        """
         lib, number = self._lib, next(self._numbers)
         options = lib.rd_kafka_AdminOptions_new(self._coordinators.handle, self._question.operation)
         try:
@@ -78,7 +81,7 @@ class Asking(Generic[T]):
     def receive(self) -> tuple[str, T | KafkaError]:
         """Wait for the next answer; one must be under way."""
         while True:
-            number, (group, deadline) = min(self._waiting.items(), key=lambda item: item[1][1])
+            number, (group, deadline) = next(iter(self._waiting.items()))
             left = deadline - monotonic()
             event = self._lib.rd_kafka_queue_poll(self._queue, max(0, int(left * 1000) + 1))
             if event:
