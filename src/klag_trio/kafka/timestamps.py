@@ -7,33 +7,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import islice
+from math import inf
 from time import monotonic
 from typing import Any
 
 import attrs
 import trio
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message
-from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from klag_trio import allocator
-from klag_trio.domain.lag import NOTHING_LEFT, FirstRecord
 from klag_trio.domain.offsets import Fault, TopicPartition
-from klag_trio.domain.time_lag import Key, Reading, shards
+from klag_trio.domain.time_lag import NOT_TRIED, Reading, shards
+from klag_trio.kafka.chunk import Chunk, Progress
 from klag_trio.kafka.client import Client
 
-_EOF = KafkaError._PARTITION_EOF
 _MEBIBYTE = 1024 * 1024
-_TIMED_OUT = Fault("_TIMED_OUT", "no record came within fetch_timeout", retriable=True)
-_OUT_OF_TIME = Fault("_TIMED_OUT", "the cycle had no time left for this read", retriable=True)
-# Records handed over at once: of a fetched partition only the first is wanted, and more than a few would be
-# turned into Python objects for nothing before the partition is let go.
-_MESSAGES_PER_POLL = 10
-_POLL_SECONDS = 0.02
-# A next wanted offset this close is waited for in the stream; a farther one is jumped to.
-_NEAR = 50
-_STALL_SECONDS = 0.3
+_TIMED_OUT = Fault("_TIMED_OUT", "no record came in time", retriable=True)
 _POSITIONS_PER_READER = 32
-_METADATA_SECONDS = 10.0
 # A consumer never forgets a partition that it has read, at 6 KB each: beyond this many it is replaced.
 _PARTITIONS_KEPT = 1000
 
@@ -64,6 +54,8 @@ _OWN_PROPERTIES: dict[str, Any] = {
     "enable.partition.eof": True,
     "isolation.level": "read_uncommitted",
     "allow.auto.create.topics": False,
+    # Without it a corrupt batch is fetched over and over, in silence.
+    "check.crcs": True,
     # One answer of a broker, which bounds memory.
     "fetch.max.bytes": 8 * _MEBIBYTE,
     "queued.min.messages": 1,
@@ -84,88 +76,22 @@ def _properties(fetch: Pass) -> dict[str, Any]:
 
 
 @attrs.define
-class _Progress:
-    """What one read has come to."""
+class _Read:
+    """One read under way."""
 
-    describe: Callable[[KafkaError], Fault]
-    records: dict[Key, FirstRecord] = attrs.field(factory=dict)
-    faults: dict[Key, Fault] = attrs.field(factory=dict)
-    count: int = 0
-    bytes: int = 0
+    progress: Progress
+    owed: dict[TopicPartition, list[int]]
+    fetch_timeout: float
+    deadline: float
+    abandoned: Callable[[], bool]
+    give_up: dict[TopicPartition, float] = attrs.field(factory=dict)
+    """When the wait for a partition ends; without an entry it has not begun."""
 
-
-class _Chunk:
-    """Partitions that are fetched together, each with the positions it still owes, ascending."""
-
-    def __init__(
-        self, consumer: Consumer, owed: dict[TopicPartition, list[int]], progress: _Progress
-    ) -> None:
-        self._consumer = consumer
-        self._owed = owed
-        self._progress = progress
-
-    def read(self, deadline: float, abandoned: Callable[[], bool], *, may_stall: bool) -> None:
-        """Read until all is answered, the deadline passes, or answers stop coming while `may_stall`."""
-        self._consumer.incremental_assign([_at(tp, owed[0]) for tp, owed in self._owed.items()])
-        answered_at: float | None = None
-        open_before = len(self._owed)
-        while self._owed and not abandoned() and (now := monotonic()) < deadline:
-            self._take(self._consumer.consume(_MESSAGES_PER_POLL, min(_POLL_SECONDS, deadline - now)))
-            if len(self._owed) < open_before - open_before // 50:
-                open_before, answered_at = len(self._owed), monotonic()
-            elif may_stall and answered_at is not None and monotonic() - answered_at > _STALL_SECONDS:
-                break
-        if self._owed:
-            self._consumer.incremental_unassign([_at(tp, 0) for tp in self._owed])
-
-    def _take(self, messages: Sequence[Message]) -> None:
-        # One entry a partition, however many of its records came: librdkafka aborts the process when a
-        # partition is unassigned twice.
-        far: dict[TopicPartition, int] = {}
-        done: dict[TopicPartition, None] = {}
-        for message in messages:
-            topic, partition, error = message.topic(), message.partition(), message.error()
-            if topic is None or partition is None:
-                continue  # about the client, not about a partition; the partitions say it themselves
-            tp = TopicPartition(topic, partition)
-            if error is None:
-                self._progress.count += 1
-                self._progress.bytes += len(message) + len(message.key() or b"")
-            owed = self._owed.get(tp)
-            if owed is None:
-                continue
-            if error is None:
-                self._answer(tp, owed, message)
-            else:
-                self._settle(tp, owed, error)
-            far.pop(tp, None)
-            if not owed:
-                del self._owed[tp]
-                done[tp] = None
-            elif owed[0] - (message.offset() or 0) > _NEAR:
-                far[tp] = owed[0]
-        if far or done:
-            self._consumer.incremental_unassign([_at(tp, 0) for tp in (*done, *far)])
-        if far:
-            self._consumer.incremental_assign([_at(tp, position) for tp, position in far.items()])
-
-    def _answer(self, tp: TopicPartition, owed: list[int], message: Message) -> None:
-        """Answer the positions that this record is the first one for."""
-        offset = message.offset() or 0
-        kind, milliseconds = message.timestamp()
-        known = kind != TIMESTAMP_NOT_AVAILABLE and milliseconds >= 0
-        record = FirstRecord(offset, milliseconds / 1000 if known else None)
-        while owed and owed[0] <= offset:
-            self._progress.records[tp, owed.pop(0)] = record
-
-    def _settle(self, tp: TopicPartition, owed: list[int], error: KafkaError) -> None:
-        """Answer all positions with the end of the partition, or with the fault."""
-        if error.code() == _EOF:
-            self._progress.records.update(((tp, position), NOTHING_LEFT) for position in owed)
-        else:
-            fault = self._progress.describe(error)
-            self._progress.faults.update(((tp, position), fault) for position in owed)
-        owed.clear()
+    def give_up_rest(self, failed: Fault | None) -> None:
+        """Say of what has no answer why it has none."""
+        for tp, left in self.owed.items():
+            fault = failed or (_TIMED_OUT if tp in self.give_up else NOT_TRIED)
+            self.progress.faults.update(((tp, position), fault) for position in left)
 
 
 class TimestampReader:
@@ -200,43 +126,56 @@ class TimestampReader:
         No partition is waited for longer than `fetch_timeout` seconds, and none beyond `deadline` on
         `time.monotonic`'s clock.
         """
-        progress = _Progress(self._describe)
         self._partitions |= wanted.keys()
-        owed = {tp: list(wanted_here) for tp, wanted_here in wanted.items()}
-        give_up: dict[TopicPartition, float] = {}
-        for number, fetch in enumerate(PASSES):
-            turn = [tp for tp in owed if self._pass_of.get(tp.topic, 0) <= number]
-            if not turn:
-                continue
-            last = number == len(PASSES) - 1
-            with self._lent_consumer(number, {tp.topic for tp in turn}) as consumer:
-                for chunk in _chunks(turn, fetch.partitions):
-                    now = monotonic()
-                    for tp in chunk:
-                        give_up.setdefault(tp, now + fetch_timeout)
-                    latest = min(deadline, max(give_up[tp] for tp in chunk))
-                    part = {tp: owed[tp] for tp in chunk}
-                    _Chunk(consumer, part, progress).read(latest, abandoned, may_stall=not last)
-                    for tp in chunk:
-                        if tp not in part:
-                            del owed[tp]
-                            if number:
-                                self._pass_of[tp.topic] = number
-        for tp, left in owed.items():
-            fault = _TIMED_OUT if give_up.get(tp, deadline) <= deadline else _OUT_OF_TIME
-            progress.faults.update(((tp, position), fault) for position in left)
+        progress = Progress(self._describe)
+        owed = {tp: list(positions) for tp, positions in wanted.items()}
+        read = _Read(progress, owed, fetch_timeout, deadline, abandoned)
+        failed: Fault | None = None
+        try:
+            for number in range(len(PASSES)):
+                self._run_pass(number, read)
+        except KafkaException as exc:
+            failed = self._describe(exc.args[0])  # what was read before stays
+        read.give_up_rest(failed)
         if len(self._partitions) > _PARTITIONS_KEPT:
             self.close()
         allocator.give_back()
         return Reading(progress.records, progress.faults, progress.count, progress.bytes)
 
+    def _run_pass(self, number: int, read: _Read) -> None:
+        now = monotonic()
+        turn = [
+            tp
+            for tp in read.owed
+            if self._pass_of.get(tp.topic, 0) <= number and read.give_up.get(tp, inf) > now
+        ]
+        if not turn or now >= read.deadline:
+            return
+        may_stall = number < len(PASSES) - 1
+        seconds = min(read.fetch_timeout, read.deadline - now)
+        with self._lent_consumer(number, {tp.topic for tp in turn}, seconds) as consumer:
+            for chunk in _chunks(turn, PASSES[number].partitions):
+                now = monotonic()
+                if now >= read.deadline:
+                    return
+                for tp in chunk:
+                    read.give_up.setdefault(tp, now + read.fetch_timeout)
+                latest = min(read.deadline, max(read.give_up[tp] for tp in chunk))
+                part = {tp: read.owed[tp] for tp in chunk}
+                Chunk(consumer, part, read.progress).read(latest, read.abandoned, may_stall=may_stall)
+                for tp in chunk:
+                    if tp not in part:
+                        del read.owed[tp]
+                        if number:
+                            self._pass_of[tp.topic] = number
+
     @contextmanager
-    def _lent_consumer(self, number: int, topics: Set[str]) -> Iterator[Consumer]:
+    def _lent_consumer(self, number: int, topics: Set[str], seconds: float) -> Iterator[Consumer]:
         """Lend the consumer of a pass: the first one's is kept for a while, the others' are rarely needed."""
         if number:
             consumer = self._connect(_properties(PASSES[number]))
             try:
-                consumer.list_topics(timeout=_METADATA_SECONDS)
+                consumer.list_topics(timeout=seconds)
                 yield consumer
             finally:
                 consumer.close()
@@ -246,7 +185,7 @@ class TimestampReader:
         try:
             if not topics <= self._topics:
                 # librdkafka looks for the leaders of topics that are new to it once a second only.
-                consumer.list_topics(timeout=_METADATA_SECONDS)
+                consumer.list_topics(timeout=seconds)
                 self._topics |= topics
             yield consumer
         except BaseException:
@@ -313,9 +252,6 @@ class RecordReader:
                     deadline=deadline,
                     abandoned=abandoned.is_set,
                 )
-            except KafkaException as exc:
-                fault = self._client.fault(exc.args[0])
-                return Reading({}, {(tp, place): fault for tp, places in wanted.items() for place in places})
             finally:
                 if abandoned.is_set():
                     reader.close()
@@ -332,10 +268,7 @@ class RecordReader:
         idle, self._idle = self._idle, []
         for reader in idle:
             await trio.to_thread.run_sync(reader.close, limiter=self._limiter, abandon_on_cancel=True)
-
-
-def _at(tp: TopicPartition, offset: int) -> KafkaTopicPartition:
-    return KafkaTopicPartition(tp.topic, tp.partition, offset)
+        self._pass_of.clear()  # which would remember topics that are gone
 
 
 def _chunks(partitions: Sequence[TopicPartition], size: int) -> Iterator[list[TopicPartition]]:
