@@ -208,6 +208,21 @@ def running(
     assert "Traceback" not in program.output, program.output
 
 
+def troubles_that_last(program: Program, cluster: str) -> set[tuple[str, str, str]]:
+    """What its log says cannot be read in a cluster, without what it said later can be read again."""
+    lasting = set()
+    for line in program.log():
+        if line.get("cluster") != cluster or "subject" not in line:
+            continue
+        stage = line["event"].removeprefix("cannot read ").removeprefix("can read ").removesuffix(" again")
+        trouble = stage, line["subject"], line["code"]
+        if line["event"].startswith("cannot"):
+            lasting.add(trouble)
+        else:
+            lasting.discard(trouble)
+    return lasting
+
+
 @attrs.frozen
 class Ended:
     """How a run of the program ended."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.kafka.driver import KafkaDriver
-from tests.kafka.program import Page, Program, config_text, run, running
+from tests.kafka.program import Page, Program, config_text, run, running, troubles_that_last
 from tests.kafka.waiting import unique, wait_until
 
 from kafka import KafkaCluster
@@ -187,10 +187,9 @@ def test_an_unset_variable_is_named_with_its_key(tmp_path: Path) -> None:
     assert "KLAG_TEST_BROKERS" in said
 
 
-@pytest.mark.parametrize("feature", ["otel", "leadership"])
-def test_a_feature_that_is_not_there_is_an_error_that_says_so(tmp_path: Path, feature: str) -> None:
-    said = wrong(config_text([UNREACHABLE], {feature: {"enabled": True}}), tmp_path)
-    assert f"exporter.{feature}.enabled" in said
+def test_a_feature_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) -> None:
+    said = wrong(config_text([UNREACHABLE], {"leadership": {"enabled": True}}), tmp_path)
+    assert "exporter.leadership.enabled" in said
     assert "false" in said
 
 
@@ -269,21 +268,13 @@ def test_a_cluster_that_is_down_is_no_reason_to_end(fragile: KafkaCluster, tmp_p
             fragile.wait_until_ready()
             program.shows(1, lambda page: up(page, "main"))
             assert program.get("/ready")[0] == 200
-            wait_until(
-                lambda: [line for line in about(program, "main", "info") if "again" in line["event"]],
-                "it says that the cluster is back",
-            )
+            # Whatever else failed while the cluster came back, it says that this has ended.
+            wait_until(lambda: troubles_that_last(program, "main") == set(), "all is well again")
             code, _ = program.stop(signal.SIGTERM)
         assert code == 0
     finally:
         fragile.nodes[0].launch()
         fragile.wait_until_ready()
-    begun, ended = (
-        [line["code"] for line in about(program, "main", level) if "read" in line["event"]]
-        for level in ("warning", "info")
-    )
-    assert len(set(begun)) == len(begun)
-    assert set(begun) == set(ended)
 
 
 def test_wrong_credentials_are_told_with_what_to_do_and_without_the_password(
