@@ -7,11 +7,15 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from tests.kafka.driver import KafkaDriver
 from tests.kafka.program import LAST_UPDATE, Page, Program, config_text, running, troubles_that_last
 from tests.kafka.waiting import unique, wait_until
 
 from kafka import KafkaCluster, KafkaNode
+from klag_trio.domain.offsets import Fault
+from klag_trio.kafka.admin import KafkaAdmin
+from klag_trio.kafka.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,6 +146,32 @@ def test_a_cluster_that_is_away_drops_out_alone_and_comes_back(
         wait_until(lambda: troubles_that_last(program, "fragile") == set(), "it says that all is well again")
 
     assert [] == [line for line in program.log() if line.get("cluster") == "steady"]
+
+
+async def test_a_coordinator_that_hangs_costs_its_timeout_and_answers_again(fragile: KafkaCluster) -> None:
+    group, timeout = unique("group"), 0.3
+    with KafkaDriver(fragile.bootstrap_servers) as driver:
+        topic = driver.create_topic(unique("topic"))
+        driver.commit(group, {(topic, 0): 0})
+    client = Client("hanging", {"bootstrap.servers": fragile.bootstrap_servers}, threads=8, timeout=30)
+    admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=timeout)
+    others = [unique("other") for _ in range(5)]
+    for _ in range(5):
+        with trio.fail_after(SLACK + 30):
+            while isinstance((await admin.commits([group]))[group], Fault):
+                pass
+        fragile.nodes[0].freeze()
+        try:
+            started = trio.current_time()
+            answers = await admin.commits([group, *others])
+            took = trio.current_time() - started
+        finally:
+            fragile.nodes[0].thaw()
+        codes = {answer.code if isinstance(answer, Fault) else None for answer in answers.values()}
+        assert {"_TIMED_OUT"} == codes
+        # Six groups, two at a time.
+        assert 3 * timeout <= took < 3 * timeout + SLACK
+    assert await client.aclose()
 
 
 def test_brokers_that_stop_and_die_cost_no_series_and_no_process(tmp_path: Path) -> None:
