@@ -12,9 +12,10 @@ from pathlib import Path
 
 import attrs
 import click
+from confluent_kafka import KafkaException
 
 from benchmarks import chart, report, scenarios
-from benchmarks.broker import broker, ports
+from benchmarks.broker import BrokerError, broker, ports
 from benchmarks.fill import FillError
 from benchmarks.scenarios import Outcome
 from benchmarks.scrape import ScrapeError
@@ -163,7 +164,7 @@ def run() -> None:
     """The command line; faults of the broker or an exporter are one line, not a traceback."""
     try:
         main(prog_name="python -m benchmarks")
-    except (FillError, ScrapeError) as exc:
+    except (BrokerError, FillError, KafkaException, ScrapeError) as exc:
         raise SystemExit(f"benchmarks: {exc}") from exc
 
 

@@ -11,6 +11,10 @@ _TEST_STACK = str(Path(__file__).resolve().parents[1] / "test-stack")
 _HEAP = "2g"  # 8,000 partitions
 
 
+class BrokerError(RuntimeError):
+    """No broker could be started."""
+
+
 @contextlib.contextmanager
 def broker(bootstrap: str | None) -> Iterator[str]:
     """Yield bootstrap.servers."""
@@ -19,10 +23,13 @@ def broker(bootstrap: str | None) -> Iterator[str]:
         return
     if _TEST_STACK not in sys.path:
         sys.path.append(_TEST_STACK)
-    from kafka import KafkaCluster  # found beside this package, and only needed without --bootstrap
+    from kafka import KafkaCluster, StackError  # beside this package, and only needed without --bootstrap
 
-    with KafkaCluster(heap=_HEAP) as cluster:
-        yield cluster.bootstrap_servers
+    try:
+        with KafkaCluster(heap=_HEAP) as cluster:
+            yield cluster.bootstrap_servers
+    except StackError as exc:
+        raise BrokerError(str(exc)) from exc
 
 
 def ports(bootstrap: str) -> list[int]:

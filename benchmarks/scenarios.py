@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -18,7 +19,7 @@ from benchmarks.live import DELAYS, RATES, LiveTraffic, live_workload
 from benchmarks.process import ExporterEndedError
 from benchmarks.scrape import ScrapeError
 from benchmarks.subjects import Subject
-from benchmarks.trial import Settings, run_trial
+from benchmarks.trial import Settings, run_trial, warm_up
 from benchmarks.workload import Workload
 
 ACCURACY = "accuracy"
@@ -43,6 +44,10 @@ def latency(subjects: Sequence[Subject], workload: Workload, settings: Settings,
     filler = Filler(settings.bootstrap, workload)
     filler.fill(settings.say)
     settings = attrs.evolve(settings, whitelist=workload.whitelist)
+    for subject in subjects:
+        settings.say(f"{time.strftime('%H:%M:%S')} warming up the broker: {subject.title}")
+        with contextlib.suppress(ExporterEndedError):  # told when it is measured
+            warm_up(subject, settings)
     found = in_turn(subjects, lambda subject: run_trial(subject, filler, settings), repeats, settings.say)
     heading = (
         f"Workload {workload.name}: {workload.topics} topics x {workload.partitions} partitions, "

@@ -53,6 +53,25 @@ def run_trial(subject: Subject, filler: Filler, settings: Settings) -> Figures:
     return trial.figures
 
 
+def warm_up(subject: Subject, settings: Settings) -> None:
+    """Let the exporter ask its questions once, unmeasured: a young JVM answers the first ones slowly."""
+    with start(subject, settings) as process:
+        first_body(subject, process, settings)
+
+
+def first_body(subject: Subject, process: ExporterProcess, settings: Settings) -> bytes | None:
+    """The first scrape with a lag sample; None where there was none in time."""
+    while time.monotonic() < process.started + settings.start_limit:
+        process.check()
+        with contextlib.suppress(OSError, ScrapeError):
+            body = fetch(subject)
+            if exposition.has_sample(body, subject.dialect.lag):
+                return body
+        time.sleep(0.05)
+    settings.say(f"  {subject.title}: no lag sample within {settings.start_limit:.0f} s")
+    return None
+
+
 def start(subject: Subject, settings: Settings) -> contextlib.AbstractContextManager[ExporterProcess]:
     """The exporter on the settings' broker, with a configuration written for it."""
     config = settings.folder / f"{subject.title}.toml"
@@ -76,7 +95,7 @@ class Trial:
 
     def cold(self, finish_health: Callable[[], Health]) -> None:
         """Start to the first lag sample, and what that says."""
-        body = self._first_body()
+        body = first_body(self.subject, self.process, self.settings)
         arrived = time.monotonic()
         received = self.inbound.total()
         self._first_cycle = self.process.started
@@ -133,17 +152,6 @@ class Trial:
 
     def _reads(self) -> bool:
         return self.subject.mode == "message" and bool(self.figures.get("time_lag_share"))
-
-    def _first_body(self) -> bytes | None:
-        while time.monotonic() < self.process.started + self.settings.start_limit:
-            self.process.check()
-            with contextlib.suppress(OSError, ScrapeError):
-                body = fetch(self.subject)
-                if exposition.has_sample(body, self.subject.dialect.lag):
-                    return body
-            time.sleep(0.05)
-        self.settings.say(f"  {self.subject.title}: no lag sample within {self.settings.start_limit:.0f} s")
-        return None
 
     def _cycles(self, name: str, count: int, *, moving: bool) -> bytes | None:
         """So many cycles, each scraped once in the pause after it; returns the last body."""
