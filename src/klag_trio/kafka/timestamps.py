@@ -263,11 +263,15 @@ class RecordReader:
         self._idle.append(reader)
         return reading
 
-    async def aclose(self) -> None:
-        """Let go of the connections that nobody uses."""
+    async def rest(self) -> None:
+        """Let go of the connections that nobody uses; the next read makes new ones."""
         idle, self._idle = self._idle, []
         for reader in idle:
             await trio.to_thread.run_sync(reader.close, limiter=self._limiter, abandon_on_cancel=True)
+
+    async def aclose(self) -> None:
+        """Let go of all that is kept."""
+        await self.rest()
         self._pass_of.clear()  # which would remember topics that are gone
 
 

@@ -45,8 +45,11 @@ class Reader(Protocol):
     async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
         """Give the first record at or after each position, within so many seconds."""
 
+    async def rest(self) -> None:
+        """Let go of the connections until something is to be read again."""
+
     async def aclose(self) -> None:
-        """Let go of the connections."""
+        """Let go of all that is kept."""
 
 
 class NoTimeLag:
@@ -117,6 +120,9 @@ class MessageTimeLag:
             for (tp, _), fault in failed.items():
                 self._faults.record("timestamps", tp.topic, fault)
             unanswered.update(failed)
+        else:
+            # Where nothing moves a connection would be kept for nothing.
+            await self._reader.rest()
         self._reads.unread_partitions = len({tp for tp, _ in unanswered})
         return known
 
