@@ -36,9 +36,16 @@ demo: setup  ## a broker, groups that lag in every way, and klag-trio; Ctrl-C en
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
 	@$(BIN)/python test-stack/demo.py $(ARGS)
 
-bench: setup  ## workload L against whatever peers are on the PATH
+bench: .cache/bench/.ready  ## workload L beside the peers on the PATH, klag-trio installed as users install it
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
-	$(BIN)/python -m benchmarks latency $(ARGS)
+	.cache/bench/bin/python -m benchmarks latency --peers-on-path $(ARGS)
+
+.cache/bench/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .cache/bench
+	.cache/bench/bin/pip install --quiet --require-hashes -r requirements.txt
+	.cache/bench/bin/pip install --quiet matplotlib
+	.cache/bench/bin/pip install --quiet --no-deps .
+	@touch $@
 
 requirements:  ## pin the newest versions, with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make requirements' pyproject.toml -o requirements.txt

@@ -23,6 +23,8 @@ Lines = Mapping[Family, bytes]
 
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL = 1
+# Each chunk of a body is sent by itself, which costs as much as copying so many bytes.
+_SMALL = 64 * 1024
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -117,9 +119,13 @@ def _finish(shared: Prefix, chunks: tuple[bytes, ...]) -> Body:
 
 def _chunks(sources: Sequence[Lines], families: Iterable[Family], form: Format) -> tuple[bytes, ...]:
     chunks: list[bytes] = []
+    small: list[bytes] = []
     for family in families:
         parts = [part for source in sources if (part := source.get(family))]
-        if parts:
-            chunks.append(header(family, form))
-            chunks.extend(parts)
-    return tuple(chunks)
+        for part in (header(family, form), *parts) if parts else ():
+            if len(part) < _SMALL:
+                small.append(part)
+            else:
+                chunks.extend((b"".join(small), part))
+                small.clear()
+    return (*chunks, b"".join(small))

@@ -15,7 +15,6 @@ from confluent_kafka import (
     ConsumerGroupState,
     KafkaError,
     KafkaException,
-    TopicCollection,
 )
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin._config import ConfigResource
@@ -34,6 +33,7 @@ from klag_trio.domain.offsets import (
 )
 from klag_trio.kafka.client import Call, Client
 from klag_trio.kafka.coordinators import DESCRIPTION, OFFSETS, Described, Offsets, Question
+from klag_trio.kafka.topic_ids import topic_ids
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -149,10 +149,8 @@ class KafkaAdmin:
         def ask(call: Call) -> dict[str, str | Fault]:
             ids: dict[str, str | Fault] = {}
             for batch in _batches(topics, _RESOURCES_PER_REQUEST):
-                futures = call.admin.describe_topics(TopicCollection(batch), request_timeout=call.remaining)
-                for topic, future in futures.items():
-                    answer = self._answer(future)
-                    ids[topic] = answer if isinstance(answer, Fault) else str(answer.topic_id)
+                for topic, answer in topic_ids(call.coordinators, batch, call.remaining).items():
+                    ids[topic] = self._client.fault(answer) if isinstance(answer, KafkaError) else answer
             return ids
 
         return await self._client.call("topic ids", ask)

@@ -13,6 +13,8 @@ from klag_trio.domain.lag import NOTHING_LEFT, FirstRecord
 from klag_trio.domain.offsets import Fault, TopicPartition
 from klag_trio.domain.time_lag import Key
 
+TIMED_OUT = Fault("_TIMED_OUT", "no record came in time", retriable=True)
+
 _EOF = KafkaError._PARTITION_EOF
 _BAD_BATCH = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
 # Records handed over at once: of a fetched partition only the first is wanted, and more than a few would be
@@ -34,6 +36,11 @@ class Progress:
     count: int = 0
     bytes: int = 0
 
+    @property
+    def answers(self) -> int:
+        """Positions that are settled, one way or the other."""
+        return len(self.records) + len(self.faults)
+
 
 class Chunk:
     """Partitions that are fetched together, each with the positions it still owes, ascending.
@@ -47,17 +54,29 @@ class Chunk:
         self._progress = progress
         self._start = {tp: places[0] for tp, places in owed.items()}
 
-    def read(self, deadline: float, abandoned: Callable[[], bool], *, may_stall: bool) -> None:
-        """Read until all is answered, the deadline passes, or answers stop coming while `may_stall`."""
+    def read(
+        self, deadline: float, abandoned: Callable[[], bool], *, may_stall: bool, patience: float
+    ) -> None:
+        """Read until all is answered, the deadline passes, or answers stop coming while `may_stall`.
+
+        After `patience` seconds without any answer, a partition goes on to its next position, if it has one:
+        librdkafka says nothing of a batch whose records make no sense, and fetches it over and over.
+        """
         self._consumer.incremental_assign([_at(tp, start) for tp, start in self._start.items()])
         answered_at: float | None = None
         open_before = len(self._owed)
+        answers, heard_at = self._progress.answers, monotonic()
         while self._owed and not abandoned() and (now := monotonic()) < deadline:
             self._take(self._consumer.consume(_MESSAGES_PER_POLL, min(_POLL_SECONDS, deadline - now)))
             if len(self._owed) < open_before - open_before // 50:
                 open_before, answered_at = len(self._owed), monotonic()
             elif may_stall and answered_at is not None and monotonic() - answered_at > _STALL_SECONDS:
                 break
+            if answers != self._progress.answers:
+                answers, heard_at = self._progress.answers, now
+            elif now - heard_at > patience:
+                self._pass_over_silence()
+                heard_at = now
         if self._owed:
             self._consumer.incremental_unassign([_at(tp, 0) for tp in self._owed])
 
@@ -115,6 +134,13 @@ class Chunk:
         """Give up the position that was jumped to; one that was waited for may lie behind the bad batch."""
         if owed[0] == self._start[tp]:
             self._progress.faults[tp, owed.pop(0)] = self._progress.describe(error)
+
+    def _pass_over_silence(self) -> None:
+        silent = {tp for tp, owed in self._owed.items() if len(owed) > 1}
+        for tp in silent:
+            self._progress.faults[tp, self._owed[tp].pop(0)] = TIMED_OUT
+        if silent:
+            self._leave(silent)
 
     def _settle(self, tp: TopicPartition, owed: list[int], error: KafkaError) -> None:
         """Answer all positions with the end of the partition, or with the fault."""

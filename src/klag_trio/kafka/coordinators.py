@@ -99,7 +99,7 @@ class Asking(Generic[T]):
 
     def _answer(self, event: int) -> T | KafkaError:
         if code := self._lib.rd_kafka_event_error(event):
-            return _error(code, self._lib.rd_kafka_event_error_string(event))
+            return error_of(code, self._lib.rd_kafka_event_error_string(event))
         return self._question.read(self._lib, event)
 
 
@@ -125,11 +125,11 @@ class Coordinators:
         for name, value in {**properties, "group.id": f"klag-trio-{uuid.uuid4()}"}.items():
             if lib.rd_kafka_conf_set(conf, name.encode(), value.encode(), error, _ERROR_SIZE):
                 lib.rd_kafka_conf_destroy(conf)
-                raise KafkaException(_error(KafkaError._INVALID_ARG, error.value))
+                raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
         self.handle = lib.rd_kafka_new(_CONSUMER, conf, error, _ERROR_SIZE)
         if not self.handle:
             lib.rd_kafka_conf_destroy(conf)
-            raise KafkaException(_error(KafkaError._INVALID_ARG, error.value))
+            raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
         # Nobody polls this handle, and so tokens are refreshed in the background. It fails without tokens.
         if none := lib.rd_kafka_sasl_background_callbacks_enable(self.handle):
             lib.rd_kafka_error_destroy(none)
@@ -162,7 +162,7 @@ def _read_offsets(lib: CDLL, event: int) -> Offsets | KafkaError:
     result = lib.rd_kafka_event_ListConsumerGroupOffsets_result(event)
     group = lib.rd_kafka_ListConsumerGroupOffsets_result_groups(result, byref(c_size_t()))[0]
     if error := lib.rd_kafka_group_result_error(group):
-        return _error(lib.rd_kafka_error_code(error), lib.rd_kafka_error_string(error))
+        return error_of(lib.rd_kafka_error_code(error), lib.rd_kafka_error_string(error))
     listed = lib.rd_kafka_group_result_partitions(group).contents
     return {
         TopicPartition(found.topic.decode(), found.partition): KafkaError(found.err)
@@ -199,7 +199,7 @@ def _read_description(lib: CDLL, event: int) -> Described | KafkaError:
     group = lib.rd_kafka_DescribeConsumerGroups_result_groups(result, byref(c_size_t()))[0]
     error = lib.rd_kafka_ConsumerGroupDescription_error(group)
     if error and (code := lib.rd_kafka_error_code(error)):
-        return _error(code, lib.rd_kafka_error_string(error))
+        return error_of(code, lib.rd_kafka_error_string(error))
     count = lib.rd_kafka_ConsumerGroupDescription_member_count(group)
     members = (lib.rd_kafka_ConsumerGroupDescription_member(group, index) for index in range(count))
     return Described(
@@ -222,5 +222,6 @@ OFFSETS = Question(14, _send_offsets, _read_offsets)
 DESCRIPTION = Question(13, _send_description, _read_description)
 
 
-def _error(code: int, reason: bytes) -> KafkaError:
+def error_of(code: int, reason: bytes) -> KafkaError:
+    """Make a KafkaError of what the C interface says."""
     return KafkaError(code, reason.decode(errors="replace"))

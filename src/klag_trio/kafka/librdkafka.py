@@ -70,6 +70,15 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
     "MemberDescription_client_id": (c_char_p, c_void_p),
     "MemberDescription_host": (c_char_p, c_void_p),
     "MemberDescription_assignment": (c_void_p, c_void_p),
+    "TopicCollection_of_topic_names": (c_void_p, POINTER(c_char_p), c_size_t),
+    "TopicCollection_destroy": (None, c_void_p),
+    "DescribeTopics": (None, c_void_p, c_void_p, c_void_p, c_void_p),
+    "event_DescribeTopics_result": (c_void_p, c_void_p),
+    "DescribeTopics_result_topics": (_HANDLES, c_void_p, POINTER(c_size_t)),
+    "TopicDescription_name": (c_char_p, c_void_p),
+    "TopicDescription_error": (c_void_p, c_void_p),
+    "TopicDescription_topic_id": (c_void_p, c_void_p),
+    "Uuid_base64str": (c_char_p, c_void_p),
     "MemberAssignment_partitions": (_PARTITIONS, c_void_p),
 }
 

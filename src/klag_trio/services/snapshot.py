@@ -284,9 +284,11 @@ class SnapshotReader:
             if faults and len(faults) == len(there):
                 raise ClusterUnavailable("watermarks", faults[0])
             some_gone |= len(there) < len(answer)
+            if faults:
+                # librdkafka takes a topic that it once missed for missing until all topics are listed again.
+                self._partitions.drop()
         if not some_gone:
             return partitions
-        self._partitions.drop()
         existing = set(await self._ask_topics())
         return [tp for tp in partitions if tp in existing]
 
