@@ -44,12 +44,17 @@ class KafkaNode:
         self._java = java
         self._cluster_folder = folder
         self._folder = folder / f"node-{node_id}"
-        self._properties = {**properties, "log.dirs": str(self._folder / "data")}
+        self._properties = {**properties, "log.dirs": str(self.data_folder)}
         self._process: GuardedProcess | None = None
 
     @property
     def bootstrap_server(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the partitions are, a folder each."""
+        return self._folder / "data"
 
     @property
     def log_file(self) -> Path:

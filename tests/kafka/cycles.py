@@ -48,10 +48,12 @@ class Cycles:
     seconds: float = 0.0
     """What finding the time lag took in the last cycle."""
 
-    async def run(self, meanwhile: Callable[[], None] | None = None) -> Rows:
+    async def run(
+        self, meanwhile: Callable[[], None] | None = None, after_reading: Callable[[], None] | None = None
+    ) -> Rows:
         """One cycle; returns the rows by group, topic and partition.
 
-        `meanwhile` is done between the offsets and the reading.
+        `meanwhile` is done between the offsets and the reading, `after_reading` before the policies.
         """
         snapshot = await self.snapshots.snapshot(Stopwatch())
         if meanwhile is not None:
@@ -59,6 +61,8 @@ class Cycles:
         start = trio.current_time()
         records = await self.time_lag.first_records(snapshot, within=WITHIN)
         self.seconds = trio.current_time() - start
+        if after_reading is not None:
+            after_reading()
         policies = await self.snapshots.cleanup_policies(policies_wanted(snapshot, records))
         self.last = report(
             snapshot, records=records, policies=policies, previous=self.last, keep_after=snapshot.now - 90
