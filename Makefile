@@ -38,13 +38,13 @@ demo: setup  ## a broker, groups that lag in every way, and klag-trio; Ctrl-C en
 
 bench: .cache/bench/.ready  ## workload L beside the peers on the PATH, klag-trio installed as users install it
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	.cache/bench/bin/pip install --quiet --no-deps --force-reinstall .
 	.cache/bench/bin/python -m benchmarks latency --peers-on-path $(ARGS)
 
 .cache/bench/.ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .cache/bench
 	.cache/bench/bin/pip install --quiet --require-hashes -r requirements.txt
 	.cache/bench/bin/pip install --quiet matplotlib
-	.cache/bench/bin/pip install --quiet --no-deps .
 	@touch $@
 
 requirements:  ## pin the newest versions, with hashes (needs uv)
