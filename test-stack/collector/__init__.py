@@ -1,0 +1,8 @@
+"""A real OpenTelemetry Collector on loopback ports."""
+
+from __future__ import annotations
+
+from .build import BuildError, binary
+from .process import CONFIG, OtelCollector
+
+__all__ = ["CONFIG", "BuildError", "OtelCollector", "binary"]
