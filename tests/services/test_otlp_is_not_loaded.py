@@ -1,0 +1,41 @@
+"""Who does not push pays nothing for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+# Runs the whole nursery tree, with a cluster that is not there, and stops it from outside as a signal would.
+PROGRAM = """
+import os, signal, sys, trio
+from klag_trio import app, cli
+from klag_trio.config import Cluster, Config, Exporter, Otel
+
+config = Config(
+    exporter=Exporter(http_host="127.0.0.1", http_port=0, otel=Otel(enabled=sys.argv[1] == "on")),
+    clusters=(Cluster(name="a", bootstrap_servers="127.0.0.1:1"),),
+)
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(app.run, config)
+        await trio.sleep(1)
+        loaded = {"opentelemetry", "grpc"} & {name.partition(".")[0] for name in sys.modules}
+        resident = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+        print(sorted(loaded), resident.split()[1], flush=True)
+        os._exit(0)
+
+trio.run(main)
+"""
+
+
+def loaded(enabled: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, enabled], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.splitlines()[-1]
+
+
+def test_neither_opentelemetry_nor_grpc_is_loaded_while_it_is_off() -> None:
+    assert loaded("off").startswith("[] ")
+    assert loaded("on").startswith("['grpc', 'opentelemetry'] ")
