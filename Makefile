@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup lint format test demo bench requirements clean
+.PHONY: help setup lint format test test-otlp demo bench requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,7 +30,13 @@ format: setup  ## let ruff mend what it can
 test: setup  ## all tests, on a real broker
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven promtool:prometheus
 	@$(BIN)/python test-stack/kafka fetch
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --ignore=tests/otlp $(ARGS)
+
+test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@$(BIN)/python test-stack/kafka fetch
+	@$(BIN)/python test-stack/collector
+	$(BIN)/pytest tests/otlp $(ARGS)
 
 demo: setup  ## a broker, groups that lag in every way, and klag-trio; Ctrl-C ends it
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
