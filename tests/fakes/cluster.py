@@ -170,7 +170,7 @@ class InMemoryCluster:
         group: str,
         topics: Sequence[str],
         *,
-        protocol: Literal["classic", "consumer"] = "classic",  # noqa: ARG002 - they look alike from outside
+        protocol: Literal["classic", "consumer"] = "classic",
         client_id: str = "klag-test",
     ) -> Iterator[JoinedMember]:
         owned = frozenset(
