@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 import structlog
@@ -57,7 +58,7 @@ class FaultLog:
         """Log what began and what ended with the cycle that ran."""
         begun = [trouble for trouble in self._current if trouble not in self._lasting]
         ended = [trouble for trouble in self._lasting if trouble not in self._current]
-        for trouble in self._named(begun, "more of these began"):
+        for trouble in _named(begun, partial(self._log.warning, "more of these began")):
             fault = self._current[trouble]
             extra = {"mend": hint} if (hint := mend(trouble.stage, trouble.code)) else {}
             self._log.warning(
@@ -67,18 +68,20 @@ class FaultLog:
                 error=fault.message,
                 **extra,
             )
-        for trouble in self._named(ended, "more of these ended"):
+        for trouble in _named(ended, partial(self._log.info, "more of these ended")):
             self._log.info(f"can read {trouble.stage} again", subject=trouble.subject, code=trouble.code)
         self._lasting, self._current = self._current, {}
 
-    def _named(self, troubles: list[_Trouble], rest: str) -> list[_Trouble]:
-        kinds: Counter[tuple[str, str]] = Counter()
-        named = []
-        for trouble in troubles:
-            kinds[trouble.stage, trouble.code] += 1
-            if kinds[trouble.stage, trouble.code] <= _NAMED:
-                named.append(trouble)
-        for (stage, code), count in kinds.items():
-            if count > _NAMED:
-                self._log.warning(rest, stage=stage, code=code, count=count - _NAMED)
-        return named
+
+def _named(troubles: list[_Trouble], say_of_rest: Callable[..., object]) -> list[_Trouble]:
+    """The troubles that are logged one by one; what is more of a kind is said in a line."""
+    kinds: Counter[tuple[str, str]] = Counter()
+    named = []
+    for trouble in troubles:
+        kinds[trouble.stage, trouble.code] += 1
+        if kinds[trouble.stage, trouble.code] <= _NAMED:
+            named.append(trouble)
+    for (stage, code), count in kinds.items():
+        if count > _NAMED:
+            say_of_rest(stage=stage, code=code, count=count - _NAMED)
+    return named
