@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 import trio
 
-from klag_trio import __version__, allocator, app, check, logs
+from klag_trio import __version__, allocator, app, check, interpreter, logs
 from klag_trio.config import Config, ConfigError, read_config
 from klag_trio.services.server import ListenError
 
@@ -46,6 +46,7 @@ _config_option = click.option(
 def main(context: click.Context, path: Path, log_level: str, log_format: logs.LogFormat) -> None:
     """Export the lag of Kafka consumer groups to Prometheus."""
     allocator.keep_little()
+    interpreter.stay_responsive()
     logs.configure(log_level, log_format)
     context.obj = path
     if context.invoked_subcommand is None:
