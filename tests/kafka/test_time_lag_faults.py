@@ -8,6 +8,7 @@ import pytest
 import trio
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -19,7 +20,7 @@ from tests.kafka.driver import KafkaDriver
 from tests.kafka.program import config_text, running
 from tests.kafka.reading import PAST_MS, at, record_reader
 from tests.kafka.segments import corrupt_batch
-from tests.kafka.waiting import unique
+from tests.kafka.waiting import unique, wait_until
 
 from kafka import KafkaCluster
 from klag_trio.domain.lag import FirstRecord
@@ -39,7 +40,7 @@ LOGIN = {
 PLAIN_LOGIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
 FETCH_TIMEOUT = 1.5
 # What a busy machine may take beyond what a wait is bounded by.
-SLACK = 2.0
+SLACK = 3.0
 # So many positions, too far apart to be read in one go, take one reader seconds.
 FAR_APART = range(0, 60_000, 60)
 
@@ -80,6 +81,9 @@ def allow(cluster: KafkaCluster, kind: ResourceType, prefix: str, *operations: A
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
     for created in admin.create_acls(bindings).values():
         created.result(30)
+    wanted = AclBindingFilter(kind, prefix, pattern, f"User:{USER}", "*", AclOperation.ANY, granted)
+    # The controller has them; the broker, which answers this, hears of them a moment later.
+    wait_until(lambda: len(admin.describe_acls(wanted).result(30)) >= len(operations), f"{prefix} is allowed")
 
 
 def write(driver: KafkaDriver, topic: str, group: str, *, partitions: int = 1, committed: int = 3) -> str:
