@@ -76,13 +76,11 @@ def _read(path: Path) -> Config:
 
 def _serve(config: Config) -> NoReturn:
     try:
-        drained = trio.run(app.run, config)
+        trio.run(app.run, config)
     except* app.StartError as group:
         _exit(WRONG, *map(str, group.exceptions))
     except* ListenError as group:
         _exit(FAULT, *map(str, group.exceptions))
-    if drained:
-        sys.exit(STOPPED)
     _leave(STOPPED)
 
 

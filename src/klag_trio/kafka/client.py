@@ -172,7 +172,10 @@ class Client:
         replaced = []
         if coordinators.overdue:
             replaced.append(coordinators)
-            coordinators = self._connect_to_coordinators()
+            try:
+                coordinators = self._connect_to_coordinators()
+            except KafkaException as exc:  # a certificate that is gone for a moment, say
+                raise ClusterUnavailable(stage, self.fault(exc.args[0])) from None
             handles = self._handles = Handles(admin, coordinators)
         abandoned = threading.Event()
         deadline = monotonic() + (self._timeout if within is None else within)
@@ -194,14 +197,22 @@ class Client:
 
     def cause(self, fault: Fault) -> Fault:
         """The fault, or what librdkafka said was behind it: a refused login shows up as a timeout only."""
-        causes = [error for error in self._causes if error.name() not in _CONSEQUENCES]
+        causes = [error for error in list(self._causes) if error.name() not in _CONSEQUENCES]
         self._causes.clear()
         return self.fault(causes[-1]) if causes else fault
 
     async def recycle(self) -> None:
-        """Replace the librdkafka client by a new one, once nobody uses the old one."""
+        """Replace the librdkafka client by a new one, once nobody uses the old one.
+
+        Raises:
+            ClusterUnavailable: the properties are refused by now, so that the old one stays.
+        """
+        try:
+            fresh = self._connect()
+        except PropertyError as exc:
+            raise ClusterUnavailable("recycle", Fault("_INVALID_ARG", str(exc))) from None
         await self.aclose()
-        self._handles = self._connect()
+        self._handles = fresh
 
     async def aclose(self) -> bool:
         """Let go of the client; False where that took longer than a second.

@@ -97,6 +97,11 @@ class Asking(Generic[T]):
                 del self._waiting[number]
                 return group, KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer")
 
+    @property
+    def owed(self) -> bool:
+        """Whether an answer is still to come."""
+        return bool(self._waiting)
+
     def _answer(self, event: int) -> T | KafkaError:
         if code := self._lib.rd_kafka_event_error(event):
             return error_of(code, self._lib.rd_kafka_event_error_string(event))
@@ -138,9 +143,11 @@ class Coordinators:
     def asking(self, question: Question[T]) -> Iterator[Asking[T]]:
         """Ask within this block; what has not been answered at its end is dropped."""
         queue = self.lib.rd_kafka_queue_new(self.handle)
+        asking = Asking(self, question, queue)
         try:
-            yield Asking(self, question, queue)
+            yield asking
         finally:
+            self.overdue |= asking.owed
             self.lib.rd_kafka_queue_destroy(queue)
 
     def __del__(self) -> None:

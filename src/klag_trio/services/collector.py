@@ -67,7 +67,10 @@ class Collector:
             cycles += 1
             if self._recycle_interval and cycles % self._recycle_interval == 0:
                 await self._time_lag.recycle()
-                await self._client.recycle()
+                try:
+                    await self._client.recycle()
+                except ClusterUnavailable as exc:
+                    self._board.faults(self._name).record(exc.stage, "", exc.fault)
             if good:
                 failures = 0
                 due = _next_start(due, trio.current_time(), self._interval)
