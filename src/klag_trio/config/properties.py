@@ -29,6 +29,9 @@ OWNED = frozenset(
         "fetch.message.max.bytes",
         "max.partition.fetch.bytes",
         "fetch.wait.max.ms",
+        "fetch.queue.backoff.ms",
+        "fetch.error.backoff.ms",
+        "check.crcs",
         "queued.min.messages",
         "queued.max.messages.kbytes",
     }

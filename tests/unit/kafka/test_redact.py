@@ -39,3 +39,8 @@ def test_no_value_is_left_wherever_it_stood(values: list[str], before: str, data
 @given(value=st.text(min_size=1, max_size=3), quote=st.sampled_from("'\""))
 def test_a_short_value_is_blotted_out_where_it_is_quoted(value: str, quote: str) -> None:
     assert f"={quote}***{quote}" == redactor([value])(f"={quote}{value}{quote}")
+
+
+def test_a_piece_that_librdkafka_quotes_of_a_value_is_blotted_out() -> None:
+    redact = redactor(["principal=admin hunter2secret=abc"])
+    assert "hunter2" not in redact("Unrecognized sasl.oauthbearer.config beginning at: hunter2secret=abc")
