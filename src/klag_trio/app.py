@@ -93,8 +93,8 @@ def otlp_settings(config: Config) -> OtlpSettings | None:
         raise StartError(str(exc)) from exc
 
 
-async def run(config: Config) -> bool:
-    """Run until SIGINT or SIGTERM; returns whether no thread was left in a call to librdkafka.
+async def run(config: Config) -> None:
+    """Run until SIGINT or SIGTERM; a thread may be left in a call to librdkafka, which ends by itself.
 
     Raises:
         StartError: the configuration asks for what cannot be.
@@ -131,9 +131,8 @@ async def run(config: Config) -> bool:
             if otlp is not None:
                 await nursery.start(_pusher(board, otlp))
     finally:
-        drained = await _close(connections)
+        await _close(connections)
         log.info("stopped")
-    return drained
 
 
 def _collector(connection: Connection, board: Board, config: Config) -> Collector:
@@ -213,17 +212,11 @@ async def _stop_on_signal(
             return
 
 
-async def _close(connections: Sequence[Connection]) -> bool:
-    drained = []
-
-    async def close(client: Client) -> None:
-        drained.append(await client.aclose())
-
+async def _close(connections: Sequence[Connection]) -> None:
     with trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
             for connection in connections:
-                nursery.start_soon(close, connection.client)
-    return all(drained)
+                nursery.start_soon(connection.client.aclose)
 
 
 def _say_what_is_ignored(config: Config) -> None:
