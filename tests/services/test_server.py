@@ -28,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("logged")
 # A server of its own, what stops it, and what says that it has.
 Stopping = tuple[Address, trio.CancelScope, trio.Event]
 
-PATIENCE = Patience()
+# A burst takes real time and has tests of its own.
+PATIENCE = Patience(burst=0.001)
 LARGE = large_publication(5_000_000)
 PATHS = ["/", "/metrics", "/health", "/ready", "/leader", "/nope"]
 
@@ -61,7 +62,8 @@ async def running(publication: FakePublication, clock: MockClock) -> AsyncIterat
 
     async def run(*, task_status: trio.TaskStatus[Address]) -> None:
         with scope:
-            await serve(make_app(publication), host="127.0.0.1", port=0, task_status=task_status)
+            app = make_app(publication)
+            await serve(app, host="127.0.0.1", port=0, patience=PATIENCE, task_status=task_status)
         stopped.set()
 
     async with trio.open_nursery() as nursery:

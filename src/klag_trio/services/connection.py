@@ -16,6 +16,9 @@ hypercorn's own shell, `TCPServer`, has faults that nothing around it can mend:
 `Connection` takes its place. Whatever ends a connection cancels its nursery, so nothing of it outlives it
 and the app needs no message that the client has left. Only hypercorn's `H11Protocol` remains, without the
 ways it offers into HTTP/2 and websockets: a request to upgrade is answered as if it had not asked.
+
+It offers the app an ASGI extension, `SHARED_BODY`: the whole of an answer's body that is there already, which
+goes out in a burst.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ import contextlib
 import math
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
 
 import attrs
 import h11
@@ -32,11 +36,14 @@ import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.events import Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
+
+from klag_trio.services.burst import Bursts
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +51,9 @@ _log = structlog.get_logger(__name__)
 _RECEIVE = 16 * 1024
 _PIECE = 256 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+SHARED_BODY = "klag_trio.shared_body"
+"""The ASGI extension, and the type of its one message, whose `chunks` are a whole body in order."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +64,8 @@ class Patience:
     """For the headers of a connection's first request, and from the first byte on for those of any other."""
     keep_alive: float = 75
     """For the next request: longer than usual scrape intervals, so that a scraper keeps its connection."""
+    burst: float = 0.25
+    """For the client to take a body in a burst; what is left then goes out piece by piece."""
     piece: float = 30
     """For the client to take each 256 KiB of an answer: 9 KB/s is enough, however long the whole takes."""
     linger: float = 2
@@ -74,11 +86,14 @@ class Connection:
         config: Config,
         context: WorkerContext,
         patience: Patience,
+        bursts: Bursts,
         stream: trio.SocketStream,
     ) -> None:
         self._context = context
         self._patience = patience
+        self._bursts = bursts
         self._stream = stream
+        bursts.prepare(stream.socket)
         self._send_lock = trio.Lock()
         self._idle = True
         self._cut = False
@@ -119,6 +134,7 @@ class Connection:
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the app on one request; what hypercorn has to tell it later goes to the returned function."""
+        cast("dict[str, Any]", scope)["extensions"] = {SHARED_BODY: {}}
         self._nursery.start_soon(self._answer, app, scope, send)
         return _ignore
 
@@ -144,8 +160,9 @@ class Connection:
     async def _read(self) -> None:
         while True:
             try:
-                data = bytes(await self._stream.receive_some(_RECEIVE))
-            except trio.BrokenResourceError:
+                # Not the stream's receive_some: the socket blocks while a burst is under way.
+                data = await self._stream.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except OSError:
                 self._scope.cancel()
                 return
             if self._idle:
@@ -161,6 +178,8 @@ class Connection:
         """Do what hypercorn's protocol decided."""
         if isinstance(event, RawData):
             await self._send(event.data)
+        elif isinstance(event, _SharedBody):
+            await self._send_body(event)
         elif isinstance(event, Updated):
             self._idle = event.idle
             self._scope.deadline = trio.current_time() + self._wait_for_request() if event.idle else math.inf
@@ -171,9 +190,29 @@ class Connection:
         begun, _ = self._protocol.connection.trailing_data
         return self._patience.request if begun else self._patience.keep_alive
 
+    async def _send_body(self, body: _SharedBody) -> None:
+        left = [memoryview(chunk) for chunk in body.chunks]
+        async with self._send_lock:
+            if len(body) > _PIECE:
+                left = await self._burst(left)
+            await self._send_pieces(left)
+
     async def _send(self, data: bytes) -> None:
         async with self._send_lock:
-            view = memoryview(data)
+            await self._send_pieces([memoryview(data)])
+
+    async def _burst(self, chunks: list[memoryview]) -> list[memoryview]:
+        self._cut = True
+        try:
+            left = await self._bursts.send(self._stream.socket, chunks)
+        except OSError:
+            await self._give_up()
+            return []
+        self._cut = False
+        return left
+
+    async def _send_pieces(self, views: list[memoryview]) -> None:
+        for view in views:
             for start in range(0, len(view), _PIECE):
                 await self._send_piece(view[start : start + _PIECE])
 
@@ -183,9 +222,12 @@ class Connection:
             await self._stream.send_all(piece)
             self._cut = False
         if self._cut:
-            # Whoever sends is cancelled here and need not look at how it went.
-            self._scope.cancel()
-            await trio.lowlevel.checkpoint()
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        # Whoever sends is cancelled here and need not look at how it went.
+        self._scope.cancel()
+        await trio.lowlevel.checkpoint()
 
     async def _close_when_stopping(self) -> None:
         await self._context.terminated.wait()
@@ -204,6 +246,30 @@ async def _ignore(message: ASGIReceiveEvent) -> None:
     """Request bodies are read and dropped, and that the client has left is told by cancellation."""
 
 
+@attrs.frozen
+class _SharedBody(Event):
+    """A whole body, on its way from the app to the connection."""
+
+    stream_id: int
+    chunks: Sequence[bytes]
+
+    def __len__(self) -> int:
+        """Give the bytes in it: all that h11 asks of data that it is to let pass."""
+        return sum(map(len, self.chunks))
+
+
+class _Stream(HTTPStream):
+    """hypercorn's side of one request, with the extension."""
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        if message is None or cast("dict[str, Any]", message)["type"] != SHARED_BODY:
+            await super().app_send(message)
+            return
+        chunks = cast("dict[str, Any]", message)["chunks"]
+        await self.send(_SharedBody(self.stream_id, chunks))  # type: ignore[arg-type]
+        await self._send_closed()
+
+
 class _Http1(H11Protocol):
     """hypercorn's HTTP/1.1 without HTTP/2 and websockets, and with every target made a path or refused."""
 
@@ -216,7 +282,7 @@ class _Http1(H11Protocol):
             await self._send_error_response(400 if target is None else 505)
             await self.send(Closed())
             return
-        self.stream = HTTPStream(
+        self.stream = _Stream(
             self.app,
             self.config,
             self.context,
@@ -239,6 +305,15 @@ class _Http1(H11Protocol):
             )
         )
         self.keep_alive_requests += 1
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if not isinstance(event, _SharedBody):
+            await super().stream_send(event)
+            return
+        # h11 counts the bytes against the answer's Content-Length; with one it adds none of its own.
+        connection = cast(h11.Connection, self.connection)
+        connection.send_with_data_passthrough(h11.Data(data=event))  # type: ignore[arg-type]
+        await self.send(event)
 
 
 def _path_of(request: h11.Request) -> bytes | None:

@@ -16,6 +16,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIFramework
 from hypercorn.utils import wrap_app
 
+from klag_trio.services.burst import Bursts
 from klag_trio.services.connection import Connection, Patience
 
 _log = structlog.get_logger(__name__)
@@ -55,7 +56,7 @@ async def serve(
                 connections = await nursery.start(_hold_connections, context, patience.stop)
                 task_status.started((address[0], address[1]))
                 await trio.serve_listeners(
-                    partial(_handle, wrapped, _config(), context, patience),
+                    partial(_handle, wrapped, _config(), context, patience, Bursts(patience.burst)),
                     [_Listener(listener) for listener in listeners],
                     handler_nursery=connections,
                 )
@@ -152,10 +153,15 @@ class _Listener(trio.abc.Listener[trio.SocketStream]):
 
 
 async def _handle(
-    app: AppWrapper, config: Config, context: WorkerContext, patience: Patience, stream: trio.SocketStream
+    app: AppWrapper,
+    config: Config,
+    context: WorkerContext,
+    patience: Patience,
+    bursts: Bursts,
+    stream: trio.SocketStream,
 ) -> None:
     try:
-        await Connection(app, config, context, patience, stream).run()
+        await Connection(app, config, context, patience, bursts, stream).run()
     except Exception:
         # What a client sends must not end the process, whatever we or the libraries failed to foresee.
         _log.exception("a connection failed")

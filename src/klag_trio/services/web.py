@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import Protocol, cast
 
 from hypercorn.typing import HTTPScope
 from quart import Response, render_template, request
-from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
 from werkzeug.exceptions import NotFound
 
 from klag_trio.exposition.body import Body
-from klag_trio.services.negotiation import wants_gzip, wants_openmetrics
-
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+from klag_trio.services.scrape import ScrapeApp
 
 _PLAIN = "text/plain; charset=utf-8"
 _METHODS = ("GET", "HEAD")
@@ -105,10 +100,6 @@ def make_app(publication: Publication) -> QuartTrio:
     async def unknown_path(_: NotFound) -> Response:
         return _answer("not found", status=404)
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return _scrape(publication)
-
     @app.get("/health")
     async def health() -> Response:
         return _answer("ok")
@@ -142,23 +133,8 @@ def make_app(publication: Publication) -> QuartTrio:
             html, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy}
         )
 
+    app.asgi_app = ScrapeApp(publication, app.asgi_app)  # type: ignore[method-assign]
     return app
-
-
-def _scrape(publication: Publication) -> Response:
-    openmetrics = wants_openmetrics(", ".join(request.headers.getlist("Accept")))
-    gzip = wants_gzip(", ".join(request.headers.getlist("Accept-Encoding")))
-    body = publication.metrics(openmetrics=openmetrics)
-    chunks = (body.gzipped,) if gzip else body.chunks
-    length = len(body.gzipped) if gzip else body.length
-    response = Response(
-        _Chunks(() if request.method == "HEAD" else chunks), content_type=OPENMETRICS if openmetrics else TEXT
-    )
-    response.headers["Content-Length"] = str(length)
-    response.headers["Vary"] = "Accept, Accept-Encoding"
-    if gzip:
-        response.headers["Content-Encoding"] = "gzip"
-    return response
 
 
 def _answer(
@@ -175,27 +151,3 @@ def _answer(
 
 def _utc(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-class _Chunks(ResponseBody):
-    """Hands the shared chunks on as they are; Quart's own body for iterables takes a thread per chunk.
-
-    No generator, since Quart would leave one unfinished behind where the client does not take the whole.
-    """
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._left = iter(chunks)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, exc_type: type, exc_value: BaseException, tb: TracebackType) -> None:
-        pass
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        for chunk in self._left:
-            return chunk
-        raise StopAsyncIteration
