@@ -1,9 +1,13 @@
-"""`make demo`: a real Kafka, groups that lag in every way, and klag-trio's view of them, until Ctrl-C."""
+"""`make demo`: a real Kafka, groups that lag in every way, and klag-trio's view of them, until Ctrl-C.
+
+Beside it runs a real Prometheus, with the rules of test-stack/prometheus, where one is installed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import signal
 import socket
 import sys
@@ -14,10 +18,15 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+from rich.console import Console
+
 from kafka import CURRENT, KafkaCluster, StackError
 from kafka.guarded import GuardedProcess
+from live import Steps, View
 from load import GROUPS, Load
-from table import render, rows
+from prometheus import PrometheusError, PrometheusServer
+from table import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +47,6 @@ REFRESH_SECONDS = 2.0
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 LOG_LINES_SHOWN = 20
-CLEAR = "\x1b[2J\x1b[H"
 
 
 class DemoError(Exception):
@@ -84,22 +92,69 @@ def klag_trio(bootstrap_servers: str) -> Iterator[KlagTrio]:
             process.wait(STOP_SECONDS)
 
 
-def watch(exporter: KlagTrio, load: Load, until: float) -> None:
-    """Print the table again and again."""
-    wait_for_all_groups(exporter)
-    while True:
-        if load.failure is not None:
-            raise DemoError(f"the load generator failed: {load.failure!r}")
-        table = render(rows(exporter.metrics() or ""), GROUPS)
-        begin = CLEAR if sys.stdout.isatty() else ""
-        print(
-            f"{begin}klag-trio serves {exporter.address}/metrics    Ctrl-C stops everything\n\n{table}\n",
-            flush=True,
-        )
-        left = until - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(REFRESH_SECONDS, left))
+@attrs.frozen
+class Demo:
+    """All that the demo runs."""
+
+    load: Load
+    exporter: KlagTrio
+    prometheus: PrometheusServer | None
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """What there is to look at."""
+        found = {"page": f"{self.exporter.address}/", "metrics": f"{self.exporter.address}/metrics"}
+        if self.prometheus is not None:
+            found["prometheus"] = f"{self.prometheus.address}/alerts"
+        return found
+
+    def metrics(self) -> str:
+        """What klag-trio serves; DemoError once something has failed."""
+        if self.load.failure is not None:
+            raise DemoError(f"the load generator failed: {self.load.failure!r}")
+        return self.exporter.metrics() or ""
+
+
+@contextlib.contextmanager
+def demo(console: Console) -> Iterator[Demo]:
+    """Set everything up, and say so on the way; every group is served from the first line of the block on."""
+    steps = Steps(console)
+    with contextlib.ExitStack() as stack:
+        with steps.step(
+            f"starting Apache Kafka {CURRENT}, which Maven fetches the first time", "Apache Kafka"
+        ):
+            cluster = stack.enter_context(KafkaCluster())
+        with steps.step(
+            "starting producers and consumer groups", f"producers and {len(GROUPS)} consumer groups"
+        ):
+            load = stack.enter_context(Load(cluster.bootstrap_servers))
+        with steps.step("starting klag-trio", "klag-trio"):
+            exporter = stack.enter_context(klag_trio(cluster.bootstrap_servers))
+            wait_for_all_groups(exporter)
+        prometheus = None
+        if shutil.which("prometheus") is None:
+            steps.skip("no Prometheus: it is not installed here")
+        else:
+            with steps.step("starting Prometheus", "Prometheus, with the alerts of test-stack/prometheus"):
+                targets = {"klag-trio": [exporter.address.removeprefix("http://")]}
+                prometheus = stack.enter_context(PrometheusServer(targets, interval="2s"))
+        yield Demo(load, exporter, prometheus)
+
+
+def watch(console: Console, running: Demo, until: float) -> None:
+    """Show what is served, again and again."""
+    view = View(console, running.addresses, GROUPS)
+    with view.live() if console.is_terminal else contextlib.nullcontext() as live:
+        while True:
+            metrics = running.metrics()
+            if live is None:
+                print(view.plain(metrics), flush=True)
+            else:
+                live.update(view.render(metrics), refresh=True)
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(REFRESH_SECONDS, left))
 
 
 def wait_for_all_groups(exporter: KlagTrio) -> None:
@@ -122,17 +177,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end by itself after this time")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print(f"Starting Apache Kafka {CURRENT}; the first time Maven fetches it.", flush=True)
+    console = Console()
     try:
-        with KafkaCluster() as cluster:
-            print("Starting producers and consumer groups.", flush=True)
-            with Load(cluster.bootstrap_servers) as load, klag_trio(cluster.bootstrap_servers) as exporter:
-                watch(exporter, load, time.monotonic() + arguments.seconds)
-    except (StackError, DemoError) as exc:
+        with demo(console) as running:
+            watch(console, running, time.monotonic() + arguments.seconds)
+    except (StackError, DemoError, PrometheusError) as exc:
         print(exc, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped.")
+        print("\nstopped")
     return 0
 
 

@@ -6,27 +6,34 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import structlog
 import trio
 
-from klag_trio import __version__
-from klag_trio.config import Cluster, Config, Exporter
+from klag_trio import __version__, descriptors
+from klag_trio.config import Cluster, Config, Exporter, Leadership
+from klag_trio.domain.threads import Threads, share
 from klag_trio.domain.time_lag import RateEstimator, TimestampCache
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client, PropertyError
 from klag_trio.kafka.timestamps import RecordReader
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
+from klag_trio.services.front import make_app
+from klag_trio.services.guard import Guard, ProbesOnly
 from klag_trio.services.otlp_settings import OtlpSettings, OtlpSettingsError, read_settings
-from klag_trio.services.server import serve
+from klag_trio.services.passwords import Passwords
+from klag_trio.services.server import connection_limit, serve
 from klag_trio.services.snapshot import SnapshotReader
-from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
-from klag_trio.services.web import make_app
+from klag_trio.services.time_lag import InTurn, MessageTimeLag, NoTimeLag, RateTimeLag, Reader, TimeLag
+from klag_trio.services.web_security import OPEN, OUTCOMES, Security, WebSecurity
 
-# A cluster's cycle has at most three calls under way at once, and some threads wait out abandoned calls.
-_ADMIN_THREADS = 8
+if TYPE_CHECKING:
+    from klag_trio.services.candidacy import Candidacy
 
 
 class StartError(Exception):
@@ -40,6 +47,8 @@ class Connection:
     cluster: Cluster
     client: Client
     admin: KafkaAdmin
+    turn: trio.CapacityLimiter | None
+    """What readers of records wait for in all clusters, where the process may have few descriptors."""
 
 
 def connect(config: Config) -> list[Connection]:
@@ -50,12 +59,15 @@ def connect(config: Config) -> list[Connection]:
 
     """
     performance = config.exporter.performance
-    threads = max(2, min(_ADMIN_THREADS, performance.max_blocking_threads // len(config.clusters)))
+    threads = _threads(config)
+    turn = None if descriptors.limit() >= _DESCRIPTORS_ENOUGH else trio.CapacityLimiter(1)
     connections, refused = [], []
     for cluster in config.clusters:
         properties = {**cluster.consumer_properties.reveal(), "bootstrap.servers": cluster.bootstrap_servers}
         try:
-            client = Client(cluster.name, properties, threads=threads, timeout=performance.kafka_timeout)
+            client = Client(
+                cluster.name, properties, threads=threads.admin, timeout=performance.kafka_timeout
+            )
         except PropertyError as exc:
             refused.append(f"cluster {cluster.name}: consumer_properties: {exc}")
             continue
@@ -64,18 +76,18 @@ def connect(config: Config) -> list[Connection]:
             max_concurrent_groups=performance.max_concurrent_groups,
             offset_fetch_timeout=performance.offset_fetch_timeout,
         )
-        connections.append(Connection(cluster, client, admin))
+        connections.append(Connection(cluster, client, admin, turn))
     if refused:
         raise StartError("\n".join(refused))
     return connections
 
 
-def unavailable_features(config: Config) -> list[str]:
-    """What the configuration asks for that this version does not do: one line each."""
-    lines = []
-    if config.exporter.leadership.enabled:
-        lines.append("exporter.leadership.enabled: this version has no leader election yet: set it to false")
-    return lines
+def _threads(config: Config) -> Threads:
+    """The threads of each cluster."""
+    exporter = config.exporter
+    readers = exporter.timestamp_sampling.max_concurrent_fetches if reads_records(exporter) else 0
+    total = exporter.performance.max_blocking_threads
+    return share(total, clusters=len(config.clusters), readers=readers)
 
 
 def otlp_settings(config: Config) -> OtlpSettings | None:
@@ -93,46 +105,138 @@ def otlp_settings(config: Config) -> OtlpSettings | None:
         raise StartError(str(exc)) from exc
 
 
-async def run(config: Config) -> None:
+def candidacy(leadership: Leadership) -> Candidacy | None:
+    """What takes part in the election; None where there is none.
+
+    Raises:
+        StartError: there is no Kubernetes API to hold it.
+
+    """
+    if not leadership.enabled:
+        return None
+    # Only here: nobody pays for an HTTP client who runs a single replica.
+    from klag_trio.kubernetes.access import AccessError
+    from klag_trio.services.candidacy import enter
+
+    try:
+        return enter(leadership, os.environ)
+    except AccessError as exc:
+        raise StartError(f"exporter.leadership.enabled: {exc}") from exc
+
+
+@attrs.frozen
+class Web:
+    """What the command line says of the endpoint."""
+
+    config_file: Path | None = None
+    """Its TLS and its users; None where there is neither."""
+    probes: tuple[str, int] | None = None
+    """Host and port of a plain listener of the probes' own; None where they use the one that all use."""
+
+
+PROBE_KEYS = "--web.probe-listen-address"
+_PLACES_FOR_PROBES = 32
+# With fewer, readers of records take turns: each needs about twenty, and leaves none to the rest.
+_DESCRIPTORS_ENOUGH = 512
+
+
+async def run(config: Config, web: Web) -> None:
     """Run until SIGINT or SIGTERM; a thread may be left in a call to librdkafka, which ends by itself.
 
     Raises:
         StartError: the configuration asks for what cannot be.
-        ListenError: the HTTP address cannot be listened on.
+        ConfigError: the web config file is wrong.
+        ListenError: an address cannot be listened on.
 
     """
-    if lines := unavailable_features(config):
-        raise StartError("\n".join(lines))
     otlp = otlp_settings(config)
-    connections = connect(config)
+    security = None if web.config_file is None else await WebSecurity.load(web.config_file)
     exporter = config.exporter
+    candidate = candidacy(exporter.leadership)
+    connections = connect(config)
     board = Board(
         config.clusters,
         partition_series=exporter.granularity == "partition",
         time_lag=exporter.timestamp_sampling.enabled,
         staleness_threshold=exporter.staleness_threshold,
         poll_interval=exporter.poll_interval,
+        tenure=None if candidate is None else candidate.tenure,
     )
     log = structlog.get_logger(__name__)
     _say_what_is_ignored(config)
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_stop_on_signal, nursery.cancel_scope)
-            host, port = await nursery.start(
-                lambda task_status: serve(
-                    make_app(board), host=exporter.http_host, port=exporter.http_port, task_status=task_status
-                )
-            )
-            log.info("serving", version=__version__, host=host, port=port)
-            await nursery.start(board.run)
-            for connection in connections:
-                collector = _collector(connection, board, config)
-                await nursery.start(collector.run)
-            if otlp is not None:
-                await nursery.start(_pusher(board, otlp))
+            with trio.CancelScope() as working:
+                await nursery.start(_stop_on_signal, working)
+                await _serve(nursery, board, config, web, security)
+                await nursery.start(board.run)
+                if otlp is not None:
+                    await nursery.start(_pusher(board, otlp))
+                collect = partial(_collect, connections, board, config)
+                if candidate is None:
+                    await collect()
+                else:
+                    await candidate.elector(partial(_lead, collect, board)).run()
+            # Only now: what is pushed last is to hold afterwards, when the lease is another replica's.
+            nursery.cancel_scope.cancel()
     finally:
         await _close(connections)
         log.info("stopped")
+
+
+async def _serve(
+    nursery: trio.Nursery, board: Board, config: Config, web: Web, security: WebSecurity | None
+) -> None:
+    """Start all that answers over HTTP."""
+    log = structlog.get_logger(__name__)
+    if security is not None:
+        board.expect_reloads(OUTCOMES)
+        await nursery.start(security.run, board.count_reload)
+    app = make_app(board)
+
+    def current() -> Security:
+        return OPEN if security is None else security.current
+
+    for_probes, for_all = _places(web)
+    listen = partial(serve, host=config.exporter.http_host, port=config.exporter.http_port, security=current)
+    listen = partial(listen, most_connections=for_all)
+    host, port = await nursery.start(listen, Guard(app, current, Passwords()))
+    log.info("serving", version=__version__, host=host, port=port, tls=current().tls is not None)
+    if web.probes is not None:
+        probe_host, probe_port = web.probes
+        listen = partial(
+            serve, host=probe_host, port=probe_port, keys=PROBE_KEYS, most_connections=for_probes
+        )
+        host, port = await nursery.start(listen, ProbesOnly(app))
+        log.info("serving probes", host=host, port=port)
+
+
+def _places(web: Web) -> tuple[int, int]:
+    """How many connections the listener of the probes may hold, and how many the one that all use.
+
+    A crowd on the one must not take the places of the other, nor both together more than there are.
+    """
+    most = connection_limit()
+    for_probes = 0 if web.probes is None else max(1, min(_PLACES_FOR_PROBES, most // 4))
+    return for_probes, most - for_probes
+
+
+async def _collect(connections: Sequence[Connection], board: Board, config: Config) -> None:
+    """Read every cluster, for ever."""
+    async with trio.open_nursery() as nursery:
+        for connection in connections:
+            # A new one each time: what it knows of the last cycle belongs to an earlier term.
+            nursery.start_soon(_collector(connection, board, config).run)
+
+
+async def _lead(collect: Callable[[], Awaitable[None]], board: Board) -> None:
+    """Collect until this is cancelled, and leave no lag behind."""
+    await board.change_term()
+    try:
+        await collect()
+    finally:
+        with trio.CancelScope(shield=True):
+            await board.change_term()
 
 
 def _collector(connection: Connection, board: Board, config: Config) -> Collector:
@@ -143,10 +247,11 @@ def _collector(connection: Connection, board: Board, config: Config) -> Collecto
         exporter.performance,
         board.faults(name),
         keep_seconds=exporter.staleness_threshold,
-        identify_topics=_reads_records(exporter),
+        identify_topics=reads_records(exporter),
         wall_clock=time.time,
     )
-    time_lag = _time_lag(connection.client, connection.admin, reader, board, name, exporter)
+    readers = _threads(config).readers
+    time_lag = _time_lag(connection, reader, board, exporter, readers)
     return Collector(name, reader, time_lag, connection.client, board, exporter)
 
 
@@ -167,13 +272,14 @@ def _pusher(board: Board, settings: OtlpSettings) -> Callable[..., Awaitable[Non
     return Pusher(board, OtlpChannel(settings), source, settings).run
 
 
-def _reads_records(exporter: Exporter) -> bool:
+def reads_records(exporter: Exporter) -> bool:
+    """Whether time lag comes from records."""
     sampling = exporter.timestamp_sampling
     return sampling.enabled and sampling.mode == "message"
 
 
 def _time_lag(
-    client: Client, admin: KafkaAdmin, snapshots: SnapshotReader, board: Board, name: str, exporter: Exporter
+    connection: Connection, snapshots: SnapshotReader, board: Board, exporter: Exporter, readers: int
 ) -> TimeLag:
     sampling = exporter.timestamp_sampling
     if not sampling.enabled:
@@ -186,15 +292,17 @@ def _time_lag(
                 floor=sampling.rate_min_msgs_per_sec,
             )
         )
+    name = connection.cluster.name
+    reader: Reader = RecordReader(
+        connection.client, max_concurrent_fetches=readers, fetch_timeout=sampling.fetch_timeout
+    )
+    if connection.turn is not None:
+        reader = InTurn(reader, connection.turn)
     return MessageTimeLag(
-        RecordReader(
-            client,
-            max_concurrent_fetches=sampling.max_concurrent_fetches,
-            fetch_timeout=sampling.fetch_timeout,
-        ),
+        reader,
         TimestampCache(ttl=sampling.cache_ttl, first_penalty=exporter.poll_interval),
-        snapshots.cleanup_policies,
-        admin.earliest,
+        snapshots.policies.of,
+        connection.admin.earliest,
         board.faults(name),
         board.reads(name),
         skip_data_loss=sampling.skip_data_loss_partitions,
@@ -221,6 +329,13 @@ async def _close(connections: Sequence[Connection]) -> None:
 
 def _say_what_is_ignored(config: Config) -> None:
     log = structlog.get_logger(__name__)
+    wanted = config.exporter.performance.max_blocking_threads
+    if (needed := _threads(config).total * len(config.clusters)) > wanted:
+        log.warning(
+            "exporter.performance.max_blocking_threads is less than the clusters need",
+            max_blocking_threads=wanted,
+            needed=needed,
+        )
     if config.exporter.performance.max_concurrent_watermarks is not None:
         log.warning(
             "exporter.performance.max_concurrent_watermarks has no effect: watermarks come in batches"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -10,22 +11,45 @@ from typing import NoReturn
 import click
 import trio
 
-from klag_trio import __version__, allocator, app, check, interpreter, logs
+from klag_trio import __version__, allocator, app, check, descriptors, interpreter, logs
 from klag_trio.config import Config, ConfigError, read_config
 from klag_trio.services.server import ListenError
 
 STOPPED, FAULT, WRONG = 0, 1, 2
 """Exit codes: stopped as asked; a fault while running; the command line or the configuration is wrong."""
 
+_CONFIGS = (Path("config.toml"), Path("/etc/klag-exporter/config.toml"))
+
 _config_option = click.option(
     "-c",
     "--config",
     "path",
     type=click.Path(path_type=Path),
-    default=Path("config.toml"),
-    show_default=True,
+    default=lambda: default_config(),
+    show_default="config.toml, else /etc/klag-exporter/config.toml",
     help="The configuration, a TOML file.",
 )
+
+
+def default_config() -> Path:
+    """The first of the usual places that has a file; the first of them all where none has.
+
+    In the image that is /app/config.toml, else /etc/klag-exporter/config.toml.
+    """
+    return next((path for path in _CONFIGS if path.is_file()), _CONFIGS[0])
+
+
+def _host_and_port(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    """Part HOST:PORT; the host may be missing, which means every address, or stand in brackets."""
+    if value is None:
+        return None
+    host, colon, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise click.BadParameter("expected HOST:PORT, such as 0.0.0.0:8001, [::]:8001 or :8001")
+    return host or "::", int(port)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,16 +65,37 @@ _config_option = click.option(
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
 )
+@click.option(
+    "--web.config.file",
+    "web_config",
+    type=click.Path(path_type=Path),
+    help="TLS and basic auth for what is served, a YAML file as Prometheus's exporters take it.",
+)
+@click.option(
+    "--web.probe-listen-address",
+    "probes",
+    metavar="HOST:PORT",
+    callback=_host_and_port,
+    help="A plain listener of its own for /health and /ready.",
+)
 @click.version_option(__version__, prog_name="klag-trio", message="%(prog)s %(version)s")
 @click.pass_context
-def main(context: click.Context, path: Path, log_level: str, log_format: logs.LogFormat) -> None:
+def main(
+    context: click.Context,
+    path: Path,
+    log_level: str,
+    log_format: logs.LogFormat,
+    web_config: Path | None,
+    probes: tuple[str, int] | None,
+) -> None:
     """Export the lag of Kafka consumer groups to Prometheus."""
     allocator.keep_little()
+    descriptors.take_what_is_used()
     interpreter.stay_responsive()
     logs.configure(log_level, log_format)
     context.obj = path
     if context.invoked_subcommand is None:
-        _serve(_read(path))
+        _serve(_read(path), app.Web(web_config, probes))
 
 
 @main.command("check")
@@ -58,6 +103,10 @@ def main(context: click.Context, path: Path, log_level: str, log_format: logs.Lo
 @click.pass_context
 def check_command(context: click.Context, path: Path) -> None:
     """Say of every cluster whether it can be reached and which permissions are missing."""
+    outer = context.find_root()
+    if outer.get_parameter_source("log_level") is click.core.ParameterSource.DEFAULT:
+        # It says all that it finds; the log would only say it again.
+        logs.configure("error", outer.params["log_format"])
     given = context.get_parameter_source("path") is not click.core.ParameterSource.DEFAULT
     config = _read(path if given else context.obj)
     try:
@@ -74,11 +123,14 @@ def _read(path: Path) -> Config:
         _exit(WRONG, *(f"{path}: {line}" for line in str(exc).splitlines()))
 
 
-def _serve(config: Config) -> NoReturn:
+def _serve(config: Config, web: app.Web) -> NoReturn:
     try:
-        trio.run(app.run, config)
+        trio.run(app.run, config, web)
     except* app.StartError as group:
         _exit(WRONG, *map(str, group.exceptions))
+    except* ConfigError as group:
+        lines = [line for exc in group.exceptions for line in str(exc).splitlines()]
+        _exit(WRONG, *(f"{web.config_file}: {line}" for line in lines))
     except* ListenError as group:
         _exit(FAULT, *map(str, group.exceptions))
     _leave(STOPPED)

@@ -36,7 +36,9 @@ class KafkaCluster:
     a plain listener (`bootstrap_servers`) for itself and for the tests; `listeners` adds others, name to
     security protocol (`{"SECURE": "SASL_SSL"}`), reached at `bootstrap("SECURE")` and set up by
     `listener.name.secure.*` properties. `client_properties` are what the readiness check needs where even
-    the plain listener is closed to strangers, `format_arguments` go to Kafka's storage tool (`--add-scram`).
+    the plain listener is closed to strangers, `format_arguments` go to Kafka's storage tool (`--add-scram`),
+    `jvm_arguments` to Java.
+    `advertised` tells clients of a listener to go elsewhere, such as to a proxy: `host:port` for each node.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class KafkaCluster:
         listeners: Mapping[str, str] | None = None,
         client_properties: Mapping[str, str] | None = None,
         format_arguments: Sequence[str] = (),
+        jvm_arguments: Sequence[str] = (),
+        advertised: Mapping[str, Sequence[str]] | None = None,
         heap: str = "512m",
     ) -> None:
         self.version = version
@@ -57,6 +61,8 @@ class KafkaCluster:
         self._listeners = listeners or {}
         self._client_properties = client_properties or {}
         self._format_arguments = format_arguments
+        self._jvm_arguments = jvm_arguments
+        self._advertised = advertised or {}
         self._heap = heap
         self._ports: dict[tuple[int, str], int] = {}
         self._folder: Path | None = None
@@ -67,7 +73,11 @@ class KafkaCluster:
 
     def bootstrap(self, listener: str) -> str:
         """The addresses of one listener of all nodes, as bootstrap.servers takes them."""
-        return ",".join(f"127.0.0.1:{self._ports[node_id, listener]}" for node_id in self._ids)
+        return ",".join(f"127.0.0.1:{port}" for port in self.ports(listener))
+
+    def ports(self, listener: str) -> list[int]:
+        """Where each node listens."""
+        return [self._ports[node_id, listener] for node_id in self._ids]
 
     def __enter__(self) -> Self:
         self.start()
@@ -78,7 +88,7 @@ class KafkaCluster:
 
     def start(self) -> None:
         """Start all nodes and wait until they are ready; StackError shows the log where they are not."""
-        command = [java(), f"-Xmx{self._heap}", "-cp", f"{jars(self.version)}/*"]
+        command = [java(), f"-Xmx{self._heap}", *self._jvm_arguments, "-cp", f"{jars(self.version)}/*"]
         self._folder = folder = Path(tempfile.mkdtemp(prefix="klag-kafka-"))
         names = ["PLAINTEXT", "CONTROLLER", *self._listeners]
         wanted = [(node_id, name) for node_id in self._ids for name in names]
@@ -122,6 +132,9 @@ class KafkaCluster:
     def _node_properties(self, node_id: int) -> dict[str, str]:
         protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **self._listeners}
         addresses = {name: f"{name}://127.0.0.1:{self._ports[node_id, name]}" for name in protocols}
+        told = {
+            name: f"{name}://{hosts[self._ids.index(node_id)]}" for name, hosts in self._advertised.items()
+        }
         voters = (f"{voter}@127.0.0.1:{self._ports[voter, 'CONTROLLER']}" for voter in self._ids)
         replicas = str(min(3, len(self._ids)))
         in_sync = str(min(2, len(self._ids)))
@@ -132,7 +145,9 @@ class KafkaCluster:
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "listeners": ",".join(addresses.values()),
-            "advertised.listeners": ",".join(url for name, url in addresses.items() if name != "CONTROLLER"),
+            "advertised.listeners": ",".join(
+                url for name, url in {**addresses, **told}.items() if name != "CONTROLLER"
+            ),
             "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in protocols.items()),
             "auto.create.topics.enable": "false",
             "delete.topic.enable": "true",

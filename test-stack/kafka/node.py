@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,11 +126,24 @@ class KafkaNode:
         self.wait()
 
     def freeze(self) -> None:
-        """Let the broker keep its connections and answer nothing."""
+        """Let the broker keep its connections and answer nothing from now on."""
         os.kill(self.pid, signal.SIGSTOP)
+        # Its threads go on until one of them has taken the signal, which a busy machine may delay.
+        deadline = time.monotonic() + STOP_SECONDS
+        while not self._stopped():
+            if time.monotonic() > deadline:
+                raise StackError(f"node {self.node_id} does not freeze")
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
+
+    def _stopped(self) -> bool:
+        try:
+            stats = [task.read_text() for task in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # a thread has just ended, so that they still run
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kafka.node import KafkaNode
 
 CALL_SECONDS = 5.0
+OFFSETS = "__consumer_offsets"
 LONGER_THAN_ANY_CLIENT_LIVES = 3600.0
 PAUSE_SECONDS = 0.05
 
@@ -42,15 +43,23 @@ def _sees(admin: AdminClient, ids: set[int]) -> str | None:
 
 
 def _coordinates(admin: AdminClient) -> str | None:
-    # The first look for a coordinator makes Kafka create the topic of offsets; the listing needs it loaded.
-    # Asking for a group's offsets would do too, but where the answer is NOT_COORDINATOR librdkafka ends the
-    # process with a segmentation fault (its issue 5040). It also ends it where a coordinator comes back after
-    # it was asked and the request timed out (its pull request 5397): the client goes before the request does.
-    described = admin.describe_consumer_groups(["readiness"], request_timeout=LONGER_THAN_ANY_CLIENT_LIVES)
-    try:
-        described["readiness"].result(CALL_SECONDS)
-    except TimeoutError:
-        return "no group coordinator answers"
+    topics = admin.list_topics(timeout=CALL_SECONDS).topics
+    if OFFSETS in topics:
+        # No coordinator is asked: while brokers come back, librdkafka may end the process over that, with a
+        # segmentation fault after NOT_COORDINATOR (its issue 5040), or with an assertion where one comes back
+        # after a request for it has timed out (its pull request 5397).
+        if any(partition.leader < 0 for partition in topics[OFFSETS].partitions.values()):
+            return "there are groups without a coordinator"
+    else:
+        # The first look for a coordinator makes Kafka create the topic of offsets. The client goes before the
+        # request does.
+        described = admin.describe_consumer_groups(
+            ["readiness"], request_timeout=LONGER_THAN_ANY_CLIENT_LIVES
+        )
+        try:
+            described["readiness"].result(CALL_SECONDS)
+        except TimeoutError:
+            return "no group coordinator answers"
     errors = admin.list_consumer_groups(request_timeout=CALL_SECONDS).result().errors
     return f"groups cannot be listed: {errors}" if errors else None
 

@@ -86,6 +86,8 @@ class Troubles:
     """The methods of ClusterAdmin that get no answer at all."""
     hanging: set[str] = attrs.field(factory=set)
     """The methods that wait until they are cancelled."""
+    slow: dict[str, float] = attrs.field(factory=dict)
+    """The methods that take so many seconds, whether they get an answer or not."""
     groups: dict[str, Fault] = attrs.field(factory=dict)
     """Groups whose offsets cannot be fetched."""
     commits: dict[tuple[str, TopicPartition], Fault] = attrs.field(factory=dict)
@@ -95,6 +97,8 @@ class Troubles:
     listing: list[Fault] = attrs.field(factory=list)
     """Brokers that do not answer ListGroups; the groups in `unlisted` are theirs."""
     unlisted: set[str] = attrs.field(factory=set)
+    listed_also: list[tuple[str, GroupState]] = attrs.field(factory=list)
+    """What a second coordinator lists of groups that it has just lost or won."""
     partitions: dict[TopicPartition, Fault] = attrs.field(factory=dict)
     """Partitions that tell no watermark."""
     policies: dict[str, Fault] = attrs.field(factory=dict)
@@ -192,10 +196,10 @@ class InMemoryCluster:
 
     async def groups(self) -> GroupListing:
         await self._reach("groups")
-        listed = {
-            name: group.state for name, group in self._groups.items() if name not in self.troubles.unlisted
-        }
-        return GroupListing(listed, list(self.troubles.listing))
+        listed = [
+            (name, group.state) for name, group in self._groups.items() if name not in self.troubles.unlisted
+        ]
+        return GroupListing.merged([*listed, *self.troubles.listed_also], list(self.troubles.listing))
 
     async def describe(self, groups: Sequence[str]) -> Mapping[str, GroupDescription | Fault]:
         await self._reach("describe")
@@ -229,6 +233,7 @@ class InMemoryCluster:
         await trio.lowlevel.checkpoint()
         if method in self.troubles.hanging:
             await trio.sleep_forever()
+        await trio.sleep(self.troubles.slow.get(method, 0))
         if (fault := self.troubles.unavailable.get(method)) is not None:
             raise ClusterUnavailable(method, fault)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         GroupListing,
         TopicPartition,
     )
-    from klag_trio.services.snapshot import ClusterAdmin
+    from klag_trio.services.cluster_admin import ClusterAdmin
 
 
 @attrs.define

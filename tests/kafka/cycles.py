@@ -63,7 +63,7 @@ class Cycles:
         self.seconds = trio.current_time() - start
         if after_reading is not None:
             after_reading()
-        policies = await self.snapshots.cleanup_policies(policies_wanted(snapshot, records))
+        policies = await self.snapshots.policies.of(policies_wanted(snapshot, records))
         self.last = report(
             snapshot, records=records, policies=policies, previous=self.last, keep_after=snapshot.now - 90
         )
@@ -116,7 +116,7 @@ async def cycles_of(
     time_lag = MessageTimeLag(
         reader,
         TimestampCache(ttl=TTL, first_penalty=PENALTY),
-        snapshots.cleanup_policies,
+        snapshots.policies.of,
         admin.earliest,
         faults,
         reads,

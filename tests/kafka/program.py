@@ -101,6 +101,10 @@ class Program:
         """All that it wrote so far, to either stream."""
         return "".join(self._lines)
 
+    def lines_from(self, start: int) -> list[str]:
+        """The lines that it wrote so far, without the first `start`."""
+        return self._lines[start:]
+
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
         """The lines of its log, or those of one event."""
         entries = [json.loads(line) for line in list(self._lines) if line.startswith("{")]
@@ -180,13 +184,20 @@ LAST_UPDATE = "kafka_lag_exporter_last_update_timestamp_seconds"
 
 @contextmanager
 def running(
-    folder: Path, text: str, *arguments: str, environ: Mapping[str, str] | None = None
+    folder: Path,
+    text: str,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Program]:
-    """Run klag-trio with this configuration; it is gone after the block, and must not have crashed in it."""
+    """Run klag-trio with this configuration; it is gone after the block, and must not have crashed in it.
+
+    `within` is a command that makes its surroundings and then becomes the program.
+    """
     path = folder / "config.toml"
     path.write_text(text)
     process = subprocess.Popen(
-        [*COMMAND, "-c", str(path), "--log-format", "json", *arguments],
+        [*within, *COMMAND, "-c", str(path), "--log-format", "json", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -214,7 +225,7 @@ def troubles_that_last(program: Program, cluster: str) -> set[tuple[str, str, st
     for line in program.log():
         if line.get("cluster") != cluster or "subject" not in line:
             continue
-        stage = line["event"].removeprefix("cannot read ").removeprefix("can read ").removesuffix(" again")
+        stage = line["event"].removeprefix("cannot ").removeprefix("can ").removesuffix(" again")
         trouble = stage, line["subject"], line["code"]
         if line["event"].startswith("cannot"):
             lasting.add(trouble)

@@ -187,10 +187,13 @@ def test_an_unset_variable_is_named_with_its_key(tmp_path: Path) -> None:
     assert "KLAG_TEST_BROKERS" in said
 
 
-def test_a_feature_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) -> None:
-    said = wrong(config_text([UNREACHABLE], {"leadership": {"enabled": True}}), tmp_path)
+def test_leadership_without_a_way_to_kubernetes_is_an_error_that_says_so(tmp_path: Path) -> None:
+    text = config_text([UNREACHABLE], {"leadership": {"enabled": True}})
+    # Whoever runs the tests may have a cluster.
+    nowhere = {"HOME": str(tmp_path), "KUBECONFIG": "", "KUBERNETES_SERVICE_HOST": ""}
+    said = wrong(text, tmp_path, nowhere)
     assert "exporter.leadership.enabled" in said
-    assert "false" in said
+    assert "KUBECONFIG" in said
 
 
 @pytest.mark.parametrize(
@@ -211,6 +214,17 @@ def test_a_wrong_librdkafka_property_names_cluster_and_property(
     assert "nowhere" not in said
     assert blamed in said
     assert PASSWORD not in said
+
+
+@pytest.mark.parametrize("mechanism", [{"sasl.mechanism": "GSSAPI"}, {"sasl.mechanisms": "GSSAPI"}, {}])
+def test_kerberos_without_a_library_that_has_it_is_told_at_the_start_with_the_mend(
+    tmp_path: Path, mechanism: dict[str, str]
+) -> None:
+    properties = {"security.protocol": "SASL_SSL", **mechanism}
+    said = wrong(config_text([{**UNREACHABLE, "consumer_properties": properties}]), tmp_path)
+    for words in ("cluster nowhere", "sasl.mechanism", "GSSAPI", "Kerberos", "scripts/build-kerberos"):
+        assert words in said
+    assert "traceback" not in said.lower()
 
 
 def test_a_port_in_use_is_a_fault_that_names_the_keys(tmp_path: Path) -> None:

@@ -6,21 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AclOperation, AdminClient, ResourceType  # type: ignore[attr-defined]
+from tests.kafka.acls import allow, guarded_cluster, login
 from tests.kafka.cycles import PENALTY, cycles_of
 from tests.kafka.driver import KafkaDriver
 from tests.kafka.program import config_text, running
 from tests.kafka.reading import PAST_MS, at, record_reader
 from tests.kafka.segments import corrupt_batch
-from tests.kafka.waiting import unique, wait_until
+from tests.kafka.waiting import unique
 
 from kafka import KafkaCluster
 from klag_trio.domain.lag import FirstRecord
@@ -31,13 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 USER, PASSWORD = "reader", "open-sesame-77"
-LOGIN = {
-    "security.protocol": "SASL_PLAINTEXT",
-    "sasl.mechanisms": "PLAIN",
-    "sasl.username": USER,
-    "sasl.password": PASSWORD,
-}
-PLAIN_LOGIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+LOGIN = login(USER, PASSWORD)
 FETCH_TIMEOUT = 1.5
 # What a busy machine may take beyond what a wait is bounded by.
 SLACK = 3.0
@@ -47,17 +34,7 @@ FAR_APART = range(0, 60_000, 60)
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[KafkaCluster]:
-    """A broker that asks who comes in by its second listener for a login, and allows what is listed.
-
-    Whoever comes in by the first may do everything.
-    """
-    properties = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-        "listener.name.login.sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.login.plain.sasl.jaas.config": PLAIN_LOGIN,
-    }
-    with KafkaCluster(properties=properties, listeners={"LOGIN": "SASL_PLAINTEXT"}) as cluster:
+    with guarded_cluster({USER: PASSWORD}) as cluster:
         yield cluster
 
 
@@ -70,20 +47,6 @@ def driver(guarded: KafkaCluster) -> Iterator[KafkaDriver]:
 @pytest.fixture
 def name() -> str:
     return unique("faults")
-
-
-def allow(cluster: KafkaCluster, kind: ResourceType, prefix: str, *operations: AclOperation) -> None:
-    """Allow the user these operations on what has a name that begins so."""
-    pattern, granted = ResourcePatternType.PREFIXED, AclPermissionType.ALLOW
-    bindings = [
-        AclBinding(kind, prefix, pattern, f"User:{USER}", "*", operation, granted) for operation in operations
-    ]
-    admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
-    for created in admin.create_acls(bindings).values():
-        created.result(30)
-    wanted = AclBindingFilter(kind, prefix, pattern, f"User:{USER}", "*", AclOperation.ANY, granted)
-    # The controller has them; the broker, which answers this, hears of them a moment later.
-    wait_until(lambda: len(admin.describe_acls(wanted).result(30)) >= len(operations), f"{prefix} is allowed")
 
 
 def write(driver: KafkaDriver, topic: str, group: str, *, partitions: int = 1, committed: int = 3) -> str:
@@ -102,9 +65,9 @@ async def test_a_denied_topic_costs_only_its_own_time_lag(
 ) -> None:
     denied, allowed = write(driver, f"{name}-denied", name), write(driver, f"{name}-allowed", name)
     # Nothing is allowed on groups named klag-trio-: reading commits and joins nowhere.
-    allow(guarded, ResourceType.GROUP, name, AclOperation.DESCRIBE)
-    allow(guarded, ResourceType.TOPIC, name, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS)
-    allow(guarded, ResourceType.TOPIC, allowed, AclOperation.READ)
+    allow(guarded, USER, ResourceType.GROUP, name, AclOperation.DESCRIBE)
+    allow(guarded, USER, ResourceType.TOPIC, name, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS)
+    allow(guarded, USER, ResourceType.TOPIC, allowed, AclOperation.READ)
     async with cycles_of(guarded.bootstrap("LOGIN"), name, properties=LOGIN) as cycles:
         rows = await cycles.run()
         assert cycles.seconds < SLACK
@@ -122,7 +85,7 @@ async def test_a_denied_topic_costs_only_its_own_time_lag(
         assert {("timestamps", denied)} == {(stage, subject) for stage, subject, _ in cycles.faults.lasting}
         assert 1 == cycles.reads.unread_partitions
 
-        allow(guarded, ResourceType.TOPIC, denied, AclOperation.READ)
+        allow(guarded, USER, ResourceType.TOPIC, denied, AclOperation.READ)
         cycles.wait(PENALTY + 1)
         rows = await cycles.run()
         assert cycles.last.now - (PAST_MS + 3) / 1000 == rows[name, denied, 0].time_lag
@@ -134,9 +97,9 @@ def test_a_denied_topic_is_counted_and_its_mend_is_logged_once(
     guarded: KafkaCluster, driver: KafkaDriver, name: str, tmp_path: Path
 ) -> None:
     denied, allowed = write(driver, f"{name}-denied", name), write(driver, f"{name}-allowed", name)
-    allow(guarded, ResourceType.GROUP, name, AclOperation.DESCRIBE)
-    allow(guarded, ResourceType.TOPIC, name, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS)
-    allow(guarded, ResourceType.TOPIC, allowed, AclOperation.READ)
+    allow(guarded, USER, ResourceType.GROUP, name, AclOperation.DESCRIBE)
+    allow(guarded, USER, ResourceType.TOPIC, name, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS)
+    allow(guarded, USER, ResourceType.TOPIC, allowed, AclOperation.READ)
     mine = {"topic_whitelist": [f"^{name}"], "group_whitelist": [f"^{name}"], "consumer_properties": LOGIN}
     text = config_text([{"name": "main", "bootstrap_servers": guarded.bootstrap("LOGIN"), **mine}])
     with running(tmp_path, text) as program:

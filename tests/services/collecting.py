@@ -11,11 +11,11 @@ from tests.fakes.watched import WatchedAdmin
 from tests.unit.domain.snapshots import NOW
 
 from klag_trio.config import Cluster, Exporter, Performance
-from klag_trio.domain.offsets import GroupListing
+from klag_trio.domain.offsets import ClusterUnavailable, Fault, GroupListing
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
 from klag_trio.services.snapshot import SnapshotReader
-from klag_trio.services.time_lag import NoTimeLag
+from klag_trio.services.time_lag import NoTimeLag, TimeLag
 
 POLL, THRESHOLD = 30.0, 90.0
 NO_CACHES = Performance(metadata_cache_ttl=0, consumer_groups_cache_ttl=0, compacted_topics_cache_ttl=0)
@@ -37,12 +37,15 @@ class TimedAdmin(WatchedAdmin):
 
 @attrs.define
 class Recycled:
-    """A client that only notes when it is recycled."""
+    """A client that only notes when it is recycled, or refuses to be."""
 
     at: list[float] = attrs.field(factory=list)
+    refused: Fault | None = None
 
     async def recycle(self) -> None:
         self.at.append(trio.current_time())
+        if self.refused is not None:
+            raise ClusterUnavailable("recycle", self.refused)
 
 
 @attrs.frozen
@@ -79,6 +82,7 @@ def collected(
     performance: Performance = NO_CACHES,
     poll: float = POLL,
     takes: Iterator[float] | None = None,
+    time_lag: TimeLag | None = None,
 ) -> Collected:
     board = board or make_board(name, poll=poll)
     cluster = InMemoryCluster()
@@ -97,6 +101,5 @@ def collected(
         wall_clock=lambda: NOW + trio.current_time() - began,
     )
     client = Recycled()
-    return Collected(
-        name, cluster, admin, client, board, Collector(name, reader, NoTimeLag(), client, board, exporter)
-    )
+    collector = Collector(name, reader, time_lag or NoTimeLag(), client, board, exporter)
+    return Collected(name, cluster, admin, client, board, collector)

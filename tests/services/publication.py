@@ -9,17 +9,9 @@ from itertools import pairwise
 import attrs
 
 from klag_trio.exposition.body import Body
+from klag_trio.exposition.pages.state import ClusterState, Published
 
-
-@attrs.frozen
-class Status:
-    name: str
-    up: bool = True
-    last_update: float | None = 1_760_000_000.0
-    error: str | None = None
-    groups: int = 0
-    partitions: int = 0
-    sum_lag: int = 0
+NOW = 1_760_000_000.0
 
 
 @attrs.define
@@ -28,7 +20,7 @@ class FakePublication:
     openmetrics: Body
     unready_because: str | None = None
     leader: bool = True
-    statuses: Sequence[Status] = ()
+    states: Sequence[ClusterState] = ()
 
     def metrics(self, *, openmetrics: bool) -> Body:
         return self.openmetrics if openmetrics else self.text
@@ -39,8 +31,15 @@ class FakePublication:
     def is_leader(self) -> bool:
         return self.leader
 
-    def clusters(self) -> Sequence[Status]:
-        return self.statuses
+    def published(self) -> Published:
+        return Published(
+            version="1.2.3",
+            now=NOW,
+            leader=self.leader,
+            poll_interval=30.0,
+            staleness_threshold=90.0,
+            clusters=self.states,
+        )
 
 
 def body_of(*chunks: bytes) -> Body:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import attrs
 import trio
 
 Address = tuple[str, int]
+S = TypeVar("S", bound=trio.abc.Stream)
 
 
 @attrs.frozen
@@ -22,8 +24,8 @@ def request(path: str, *headers: str, method: str = "GET", version: str = "1.1")
 
 
 @attrs.define
-class Client:
-    stream: trio.SocketStream
+class Client(Generic[S]):
+    stream: S
     _buffer: bytearray = attrs.field(factory=bytearray)
 
     async def send(self, data: bytes) -> None:
@@ -59,7 +61,7 @@ class Client:
         self._buffer += data
 
 
-async def connect(address: Address, *, receive_buffer: int | None = None) -> Client:
+async def connect(address: Address, *, receive_buffer: int | None = None) -> Client[trio.SocketStream]:
     family = trio.socket.AF_INET6 if ":" in address[0] else trio.socket.AF_INET
     sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
     if receive_buffer is not None:
@@ -80,7 +82,7 @@ async def ask(address: Address, data: bytes, *, method: str = "GET") -> Answer:
         return await client.answer(method=method)
 
 
-async def is_closed(client: Client) -> bool:
+async def is_closed(client: Client[S]) -> bool:
     """Wait until the server closes; False where it sends something first."""
     try:
         return await client.stream.receive_some(1) == b""

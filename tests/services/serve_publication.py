@@ -9,8 +9,8 @@ from functools import partial
 import trio
 from tests.services.publication import large_publication
 
+from klag_trio.services.front import make_app
 from klag_trio.services.server import serve
-from klag_trio.services.web import make_app
 
 
 async def main(size: int) -> None:

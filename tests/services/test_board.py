@@ -276,22 +276,40 @@ async def test_the_error_of_a_single_group_is_no_reason(virtual_time: MockClock)
     board.faults("a").record("committed", "app", DOWN)
     await board.publish("a", cycle(group_report("other")))
     assert board.unready() is None
-    (row,) = board.clusters()
-    assert row.error is None
+    (state,) = board.published().clusters
+    assert not state.failing
+    assert [("committed", "app", DOWN)] == list(state.faults)
 
 
-async def test_the_page_is_told_how_each_cluster_is_doing(virtual_time: MockClock) -> None:
-    board = make_board("a", "b")
-    await board.publish("a", cycle(group_report("app", "other")))
+async def test_the_pages_are_told_how_each_cluster_is_doing(virtual_time: MockClock) -> None:
+    board = make_board("a", "b", "c")
+    report = group_report("app", "other")
+    await board.publish("a", cycle(report, started=trio.current_time() - 1.5))
+    board.reads("a").unread_partitions = 3
     board.faults("b").record("topics", "", DOWN)
     await board.publish("b", cycle(None))
-    a, b = board.clusters()
-    assert ("a", True, NOW, None, 2, 1, 14) == (
-        a.name, a.up, a.last_update, a.error, a.groups, a.partitions, a.sum_lag
+    published = board.published()
+    a, b, c = published.clusters
+    assert (True, POLL, THRESHOLD) == (
+        published.leader, published.poll_interval, published.staleness_threshold
     )  # fmt: skip
-    assert ("b", False, None, "topics: connection refused (_TRANSPORT)", 0, 0, 0) == (
-        b.name, b.up, b.last_update, b.error, b.groups, b.partitions, b.sum_lag
+    assert ("a", False, NOW, 1.5, {"topics": 0.25}, 3) == (
+        a.name, a.failing, a.last_good, a.cycle_seconds, a.phases, a.unread_partitions
     )  # fmt: skip
+    assert report is a.report
+    assert [(NOW, 7.0)] == a.history.trend("app")
+    assert ("b", True, None, None, [("topics", "", DOWN)]) == (
+        b.name, b.failing, b.last_good, b.report, b.faults
+    )  # fmt: skip
+    assert ("c", False, None, None, None) == (c.name, c.failing, c.last_good, c.report, c.cycle_seconds)
+
+
+async def test_the_pages_get_no_stale_report(virtual_time: MockClock) -> None:
+    board = make_board("a")
+    await board.publish("a", cycle(group_report("app")))
+    await trio.sleep(THRESHOLD + POLL_SECONDS)
+    (state,) = board.published().clusters
+    assert (None, NOW) == (state.report, state.last_good)
 
 
 # Readers while something is published

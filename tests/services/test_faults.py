@@ -11,10 +11,10 @@ DENIED = Fault("GROUP_AUTHORIZATION_FAILED", "not allowed")
 LATE = Fault("_TIMED_OUT", "timed out", retriable=True)
 
 
-def end_cycle(faults: FaultLog) -> list[EventDict]:
+def end_cycle(faults: FaultLog, *, good: bool = True) -> list[EventDict]:
     """What is logged when a cycle ends."""
     with capture_logs() as events:
-        faults.end_cycle()
+        faults.end_cycle(good=good)
     return list(events)
 
 
@@ -97,6 +97,36 @@ def test_what_lasts_is_neither_counted_nor_said_to_have_ended(faults: FaultLog) 
     assert [] == end_cycle(faults)
     assert {("timestamps", "_TIMED_OUT"): 1} == faults.counts
     assert ["can read timestamps again"] == [event["event"] for event in end_cycle(faults)]
+
+
+def test_a_cycle_that_was_not_good_ends_no_error(faults: FaultLog) -> None:
+    faults.record("committed", "app", LATE)
+    end_cycle(faults)
+    down = Fault("_TRANSPORT", "connection refused")
+    faults.record("groups", "", down)
+    assert ["cannot read groups"] == [event["event"] for event in end_cycle(faults, good=False)]
+    faults.record("topics", "", LATE)
+    assert ["cannot read topics"] == [event["event"] for event in end_cycle(faults, good=False)]
+    newest_first = [("topics", "", LATE), ("groups", "", down), ("committed", "app", LATE)]
+    assert newest_first == faults.lasting
+    assert {"can read topics again", "can read groups again", "can read committed again"} == {
+        event["event"] for event in end_cycle(faults)
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "begun", "ended"),
+    [
+        ("recycle", "cannot make the client anew", "can make the client anew again"),
+        ("cycle", "cannot end a cycle in time", "can end a cycle in time again"),
+    ],
+)
+def test_what_is_no_reading_is_called_what_it_is(
+    faults: FaultLog, stage: str, begun: str, ended: str
+) -> None:
+    faults.record(stage, "", LATE)
+    assert [begun] == [event["event"] for event in end_cycle(faults)]
+    assert [ended] == [event["event"] for event in end_cycle(faults)]
 
 
 def test_the_errors_of_the_last_cycle_are_told(faults: FaultLog) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import attrs
 import trio
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
@@ -27,8 +26,11 @@ DENIED = ExportError("UNAUTHENTICATED", "no token", retryable=False)
 class Published:
     outcomes: list[str] = attrs.field(factory=list)
 
+    samples: int = 1
+
     def observations(self) -> Sequence[Observation]:
-        return [Observation(1.0, lambda: [Block((), [()], {f.LEADER: [1]}, {})])]
+        rows, values = [(str(n),) for n in range(self.samples)], [1] * self.samples
+        return [Observation(1.0, lambda: [Block(("n",), rows, {f.LEADER: values}, {})])]
 
     def count_export(self, outcome: str) -> None:
         self.outcomes.append(outcome)
@@ -40,11 +42,13 @@ class FakeSender:
 
     failure: ExportError | None = None
     hangs: bool = False
+    takes: float = 0.0
     rejects: int = 0
     sent_at: list[float] = attrs.field(factory=list)
 
-    async def send(self, request: ExportMetricsServiceRequest, seconds: float) -> Rejected:
+    async def send(self, body: bytes, seconds: float) -> Rejected:
         self.sent_at.append(trio.current_time())
+        await trio.sleep(self.takes)
         if self.hangs:
             await trio.sleep_forever()
         if self.failure is not None:
@@ -86,6 +90,36 @@ async def test_a_collector_that_is_down_is_tried_again_within_the_interval(virtu
             sender.failure = None
             await trio.sleep(60)
             nursery.cancel_scope.cancel()
+    assert ["OTLP export fails", "OTLP export works again"] == [entry["event"] for entry in logs]
+
+
+async def test_it_waits_as_long_as_the_collector_asks_for(virtual_time: MockClock) -> None:
+    busy = ExportError("RESOURCE_EXHAUSTED", "busy", retryable=True, delay=25.0)
+    published, sender = Published(), FakeSender(failure=busy)
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pusher(published, sender).run)
+        await trio.sleep(119)
+        nursery.cancel_scope.cancel()
+    assert [60, 85, 110, 119] == [round(at - start) for at in sender.sent_at]
+
+
+async def test_a_slow_collector_gets_what_fits_into_the_interval_and_newer_values_in_the_next(
+    virtual_time: MockClock,
+) -> None:
+    # Three requests of 25 s each.
+    published, sender = Published(samples=80_000), FakeSender(takes=25.0)
+    start = trio.current_time()
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pusher(published, sender).run)
+            await trio.sleep(239)
+            assert ["partial"] * 2 == published.outcomes
+            sender.takes = 0.1
+            await trio.sleep(61)
+            assert "success" == published.outcomes[-1]
+            nursery.cancel_scope.cancel()
+    assert [60, 85, 110, 120, 145, 170, 180] == [round(at - start) for at in sender.sent_at][:7]
     assert ["OTLP export fails", "OTLP export works again"] == [entry["event"] for entry in logs]
 
 

@@ -10,6 +10,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import attrs
 import pytest
@@ -19,9 +20,10 @@ from tests.services.publication import FakePublication, body_of, large_publicati
 from tests.services.raw_http import Address, Client, ask, connect, descriptors, is_closed, request
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from klag_trio.services.answers import answer
 from klag_trio.services.connection import Patience
+from klag_trio.services.front import make_app
 from klag_trio.services.server import ListenError, serve
-from klag_trio.services.web import make_app
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -157,6 +159,72 @@ async def test_no_descriptor_left_is_a_pause_and_one_line(
     async with client.stream:
         await client.send(request("/health"))
         assert (await client.answer()).status == 200
+
+
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[OSError]:
+    """What accepting a connection raises, one after the other, before it succeeds."""
+    errors: list[OSError] = []
+    accept = socket.socket.accept
+
+    def accept_or_fail(listener: socket.socket) -> tuple[socket.socket, Address]:
+        if errors:
+            raise errors.pop()
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", accept_or_fail)
+    return errors
+
+
+def of_kind(number: int, *, count: int) -> list[OSError]:
+    return [OSError(number, os.strerror(number)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["EPERM", "ECONNABORTED", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET"],
+        *["EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ENOSR", "ESOCKTNOSUPPORT", "EPROTONOSUPPORT"],
+        *["ETIMEDOUT", "ECONNRESET"],
+    ],
+)
+async def test_errors_of_connections_that_failed_keep_nobody_else_waiting(
+    small: Address, mock_clock: MockClock, failures: list[OSError], name: str
+) -> None:
+    failures += of_kind(getattr(errno, name), count=10)
+    before = trio.current_time()
+    assert (await ask(small, request("/health"))).status == 200
+    assert failures == []
+    assert before == trio.current_time()
+
+
+async def test_an_error_that_does_not_end_is_a_pause_and_one_line(
+    small: Address, mock_clock: MockClock, failures: list[OSError], logged: list[EventDict]
+) -> None:
+    failures += of_kind(errno.EPERM, count=1000)
+    client = await connect(small)
+    async with client.stream:
+        for pauses in range(3):
+            await settled()
+            assert 1000 - 64 * (pauses + 1) == len(failures)
+            mock_clock.jump(0.1)
+        await settled()
+        assert [event["reason"] for event in logged] == [os.strerror(errno.EPERM)]
+        logged.clear()
+        failures.clear()
+        mock_clock.jump(0.1)
+        await client.send(request("/health"))
+        assert (await client.answer()).status == 200
+
+
+async def test_a_listener_that_is_broken_ends_it(failures: list[OSError]) -> None:
+    failures += of_kind(errno.EINVAL, count=1)
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - it fails while all of this goes on
+        async with trio.open_nursery() as nursery:
+            # Blocking: it is not yet accepted, and so cannot fail.
+            with socket.create_connection(await started(nursery), timeout=5):
+                await trio.sleep_forever()
+    assert caught.group_contains(OSError, match=os.strerror(errno.EINVAL))
 
 
 # What it answers
@@ -353,8 +421,9 @@ async def test_a_wrong_length_cuts_the_answer_off_and_is_logged(
     logged.clear()
 
 
-async def test_no_bytes_whatever_harm_the_server(small: Address, mock_clock: MockClock) -> None:
-    chance = random.Random(3)
+@pytest.mark.parametrize("seed", range(10))
+async def test_no_bytes_whatever_harm_the_server(small: Address, mock_clock: MockClock, seed: int) -> None:
+    chance = random.Random(seed)
     whole = [
         request("/metrics", "Accept: */*;q=0.1", "Accept-Encoding: gzip"),
         request("/", "Content-Length: 3", method="POST") + b"abc",
@@ -395,6 +464,109 @@ async def test_no_request_needs_a_thread(small: Address, mock_clock: MockClock) 
     for path in PATHS:
         assert (await ask(small, request(path))).status in (200, 404)
     assert (await ask(small, request("/metrics", method="OPTIONS"))).status == 405
+
+
+# How many it holds
+
+
+async def crowded(nursery: trio.Nursery, most: int) -> Address:
+    serve_few = partial(serve, make_app(LARGE), host="127.0.0.1", port=0, most_connections=most)
+    address: Address = await nursery.start(serve_few)
+    return address
+
+
+async def test_where_all_places_are_taken_who_waited_longest_makes_room(nursery: trio.Nursery) -> None:
+    address = await crowded(nursery, 3)
+    silent, slow, answered = [await connect(address) for _ in range(3)]
+    await slow.send(b"GET / HTTP/1.1\r\nHo")
+    await silent.send(request("/health"))
+    assert (await silent.answer()).status == 200
+    await settled()
+    # The order is that of the last answers, not of the connects.
+    newcomers = []
+    for expected in (slow, answered, silent):
+        newcomers.append(await connect(address))
+        await newcomers[-1].send(request("/health"))
+        assert (await newcomers[-1].answer()).status == 200
+        assert await is_closed(expected)
+    for client in newcomers:
+        await client.send(request("/health"))
+        assert (await client.answer()).status == 200
+    for client in (silent, slow, answered, *newcomers):
+        await client.stream.aclose()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many connections the server held after each that it accepted."""
+    counts: list[int] = []
+    accepted: list[socket.socket] = []
+    accept = socket.socket.accept
+
+    def accept_and_count(listener: socket.socket) -> tuple[socket.socket, Address]:
+        connection, address = accept(listener)
+        accepted.append(connection)
+        counts.append(sum(connection.fileno() != -1 for connection in accepted))
+        return connection, address
+
+    monkeypatch.setattr(socket.socket, "accept", accept_and_count)
+    return counts
+
+
+async def test_nobody_who_is_being_answered_makes_room(nursery: trio.Nursery, held: list[int]) -> None:
+    address = await crowded(nursery, 2)
+    busy = [await connect(address, receive_buffer=4096) for _ in range(2)]
+    for client in busy:
+        await client.send(request("/metrics", "Connection: close"))
+        assert (await client.stream.receive_some(15)).startswith(b"HTTP/1.1 200")
+    newcomer = await connect(address)
+    await newcomer.send(request("/health"))
+    with trio.move_on_after(0.2) as scope:
+        await newcomer.answer()
+    assert scope.cancelled_caught
+    assert held == [1, 2]
+    assert len(await busy[0].rest()) > LARGE.text.length
+    assert (await newcomer.answer()).status == 200
+    assert len(await busy[1].rest()) > LARGE.text.length
+    for client in (*busy, newcomer):
+        await client.stream.aclose()
+
+
+async def test_a_stop_does_not_wait_for_room() -> None:
+    async with trio.open_nursery() as nursery:
+        address = await crowded(nursery, 1)
+        busy, waiting = await connect(address, receive_buffer=4096), await connect(address)
+        await busy.send(request("/metrics"))
+        await settled()
+        nursery.cancel_scope.cancel()
+    assert await is_closed(waiting)
+    for client in (busy, waiting):
+        await trio.aclose_forcefully(client.stream)
+
+
+async def test_a_crowd_is_let_in_as_far_as_there_are_places(nursery: trio.Nursery, held: list[int]) -> None:
+    address = await crowded(nursery, 8)
+    with contextlib.ExitStack() as crowd:
+        # Blocking: the server cannot accept meanwhile, so all of them wait in its backlog.
+        for _ in range(200):
+            crowd.enter_context(socket.create_connection(address, timeout=5))
+        assert (await ask(address, request("/health"))).body == b"ok"
+    assert len(held) == 201
+    assert max(held) == 8
+
+
+async def test_descriptors_bound_how_many_it_holds(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
+    address = await started(nursery)
+    clients = []
+    for _ in range(5):
+        clients.append(await connect(address))
+        await settled()
+    assert await is_closed(clients[0])
+    for client in clients:
+        await client.stream.aclose()
 
 
 # When it closes
@@ -480,8 +652,11 @@ async def test_a_client_that_never_reads_is_cut_off(large: Address, mock_clock: 
         await client.send(request("/metrics"))
         await settled()
         assert before + 2 == descriptors()
-        mock_clock.jump(PATIENCE.piece)
-        await settled()
+        # The burst that comes first takes real time: the wait for the piece may begin a little later.
+        with trio.move_on_after(20 * PATIENCE.piece):
+            while before + 1 < descriptors():
+                mock_clock.jump(PATIENCE.piece)
+                await settled()
         assert before + 1 == descriptors()
 
 
@@ -496,9 +671,42 @@ async def test_a_slow_reader_gets_everything(large: Address, mock_clock: MockClo
             received += data
             if len(received) // 2**18 > (len(received) - len(data)) // 2**18:
                 await settled()
-                mock_clock.jump(PATIENCE.piece / 3)
+                mock_clock.jump(PATIENCE.answer / 25)
         assert received.endswith(LARGE.text.chunks[-1])
-        assert trio.current_time() > 5 * PATIENCE.piece
+        assert trio.current_time() > 0.6 * PATIENCE.answer
+
+
+async def test_who_reads_too_slowly_is_cut_off_in_the_end(large: Address, mock_clock: MockClock) -> None:
+    client = await connect(large, receive_buffer=64 * 1024)
+    async with client.stream:
+        await client.send(request("/metrics"))
+        await client.stream.receive_some(2**16)
+        began = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):  # noqa: PT012 - which read fails is the kernel's affair
+            while True:
+                for _ in range(4):
+                    await client.stream.receive_some(2**16)
+                await settled()
+                mock_clock.jump(PATIENCE.piece / 3)
+                await settled()
+        assert PATIENCE.answer == trio.current_time() - began
+
+
+async def test_the_time_for_an_answer_begins_with_its_first_bytes_each_time(
+    nursery: trio.Nursery, mock_clock: MockClock
+) -> None:
+    async def app(scope: object, receive: object, send: Any) -> None:
+        await trio.sleep(2 * PATIENCE.answer)
+        await answer(send, 200, "ok")
+
+    address = await nursery.start(partial(serve, app, host="127.0.0.1", port=0))
+    client = await connect(address)
+    async with client.stream:
+        await client.send(request("/") * 2)
+        for _ in range(2):
+            await settled()
+            mock_clock.jump(2 * PATIENCE.answer)
+            assert (await client.answer()).body == b"ok"
 
 
 # How it stops

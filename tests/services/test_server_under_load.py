@@ -19,8 +19,8 @@ from tests.services.raw_http import Address, Client, ask, connect, descriptors, 
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from klag_trio.services.connection import Patience
+from klag_trio.services.front import make_app
 from klag_trio.services.server import serve
-from klag_trio.services.web import make_app
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -40,13 +40,13 @@ class Kind:
     outwaits: bool = False
     reads_all: bool = False
 
-    async def begin(self, client: Client) -> None:
+    async def begin(self, client: Client[trio.SocketStream]) -> None:
         if self.sent:
             await client.send(self.sent)
         if self.reads_one:
             await client.answer()
 
-    async def end(self, client: Client) -> None:
+    async def end(self, client: Client[trio.SocketStream]) -> None:
         if self.reads_all:
             await client.rest()
         await trio.aclose_forcefully(client.stream)

@@ -26,6 +26,7 @@ from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.stopwatch import Stopwatch
 
 KEEP = 90.0
+NO_CACHES = Performance(metadata_cache_ttl=0, consumer_groups_cache_ttl=0)
 ORDERS = TopicPartition("orders", 0)
 PAYMENTS = TopicPartition("payments", 0)
 DENIED = Fault("TOPIC_AUTHORIZATION_FAILED", "not allowed")
@@ -108,6 +109,75 @@ async def test_now_is_taken_between_the_committed_and_the_latest_offsets(autojum
         prod.admin.before[method] = partial(autojump_clock.jump, seconds)
     found = await prod.snapshot()
     assert (3, 8) == (found.now, trio.current_time())
+
+
+async def test_a_leader_that_was_silent_is_not_waited_for_again(autojump_clock: MockClock) -> None:
+    prod = asked()
+    prod.cluster.troubles.partitions[ORDERS] = TIMED_OUT
+    await prod.snapshot()
+    assert {PAYMENTS} == prod.admin.subjects("latest")
+
+
+async def test_a_leader_that_answered_with_an_error_is_asked_again(autojump_clock: MockClock) -> None:
+    prod = asked()
+    prod.cluster.troubles.partitions[ORDERS] = DENIED
+    await prod.snapshot()
+    assert {ORDERS, PAYMENTS} == prod.admin.subjects("latest")
+
+
+# What is there
+
+
+async def test_a_broker_that_hangs_costs_its_timeout_once(autojump_clock: MockClock) -> None:
+    prod = asked(NO_CACHES)
+    await prod.snapshot()
+    began = trio.current_time()
+    prod.cluster.troubles.slow = {"topics": 20, "groups": 30, "earliest": 25}
+    await prod.snapshot()
+    assert 30 == trio.current_time() - began
+
+
+async def test_a_listing_of_topics_that_takes_long_is_for_the_next_cycle(autojump_clock: MockClock) -> None:
+    prod = asked(NO_CACHES)
+    await prod.snapshot()
+    prod.cluster.create_topic("new")
+    prod.cluster.troubles.slow = {"topics": 20}
+    assert [ORDERS, PAYMENTS] == list((await prod.snapshot()).partitions)
+    assert [TopicPartition("new", 0), ORDERS, PAYMENTS] == list((await prod.snapshot()).partitions)
+
+
+async def test_where_topics_are_not_listed_the_known_ones_stay(autojump_clock: MockClock) -> None:
+    prod = asked(NO_CACHES)
+    await prod.snapshot()
+    prod.cluster.troubles.unavailable["topics"] = TIMED_OUT
+    prod.cluster.create_topic("new")
+    for times in (1, 2):
+        assert [ORDERS, PAYMENTS] == list((await prod.snapshot()).partitions)
+        assert {("topics", "_TIMED_OUT"): times} == prod.faults.counts
+    del prod.cluster.troubles.unavailable["topics"]
+    assert [TopicPartition("new", 0), ORDERS, PAYMENTS] == list((await prod.snapshot()).partitions)
+
+
+@pytest.mark.parametrize(("known", "fault"), [(False, TIMED_OUT), (True, DENIED)])
+async def test_without_topics_there_is_no_cycle(autojump_clock: MockClock, known: bool, fault: Fault) -> None:
+    prod = asked(NO_CACHES)
+    if known:
+        await prod.snapshot()
+    prod.cluster.troubles.unavailable["topics"] = fault
+    with pytest.raises(ClusterUnavailable) as caught:
+        await prod.snapshot()
+    assert ("topics", fault) == (caught.value.stage, caught.value.fault)
+
+
+async def test_one_error_says_that_a_cluster_is_away(autojump_clock: MockClock) -> None:
+    prod = asked(NO_CACHES)
+    await prod.snapshot()
+    for method in ("topics", "groups", "earliest", "topic_ids"):
+        prod.cluster.troubles.unavailable[method] = TIMED_OUT
+    with pytest.raises(ClusterUnavailable) as caught:
+        await prod.snapshot()
+    assert "topics" == caught.value.stage
+    assert {} == prod.faults.counts
 
 
 # Groups
@@ -196,6 +266,39 @@ async def clients(prod: Asked) -> dict[TopicPartition, str]:
     return {tp: member.client_id for tp, member in live.owners.items()}
 
 
+async def test_a_group_without_commits_is_looked_for_once_in_a_listing_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    prod = asked(Performance(consumer_groups_cache_ttl=60))
+    prod.cluster.show_state("bare", GroupState.EMPTY)
+    for _ in range(5):
+        assert {"app", "bare"} == {group.name for group in (await prod.snapshot()).groups}
+    # The second is to see whether it is there at all; after that it is known.
+    assert 2 == prod.admin.names().count("groups")
+    prod.cluster.delete_group("app")
+    assert {"bare"} == {group.name for group in (await prod.snapshot()).groups}
+    assert 3 == prod.admin.names().count("groups")
+    prod.cluster.delete_group("bare")
+    await trio.sleep(60)
+    assert [] == list((await prod.snapshot()).groups)
+
+
+async def test_a_group_whose_last_commit_went_may_be_gone_and_is_looked_for(
+    autojump_clock: MockClock,
+) -> None:
+    prod = asked()
+    await prod.snapshot()
+    for topic in ("orders", "payments"):
+        prod.cluster.expire_commit("app", topic, 0)
+    (app,) = (await prod.snapshot()).groups
+    assert {} == app.commits
+    prod.cluster.commit("app", {ORDERS: 4})
+    await prod.snapshot()
+    assert 2 == prod.admin.names().count("groups")
+    prod.cluster.delete_group("app")
+    assert [] == list((await prod.snapshot()).groups)
+
+
 # Topics
 
 
@@ -211,11 +314,11 @@ async def test_topic_ids_come_for_topics_with_commits_that_are_still_there(autoj
 async def test_a_policy_that_cannot_be_read_is_missing_and_asked_for_again(autojump_clock: MockClock) -> None:
     prod = asked()
     prod.cluster.troubles.policies["orders"] = DENIED
-    policies = await prod.reader.cleanup_policies({"orders", "payments"})
+    policies = await prod.reader.policies.of({"orders", "payments"})
     assert {"payments": CleanupPolicy.DELETE} == policies
     assert {("policies", "TOPIC_AUTHORIZATION_FAILED"): 1} == prod.faults.counts
     prod.cluster.troubles.policies.clear()
-    assert {"orders", "payments"} == (await prod.reader.cleanup_policies({"orders", "payments"})).keys()
+    assert {"orders", "payments"} == (await prod.reader.policies.of({"orders", "payments"})).keys()
     assert [("orders", "payments"), ("orders",)] == [
         topics for name, topics in prod.admin.asked if name == "cleanup_policies"
     ]
@@ -224,15 +327,15 @@ async def test_a_policy_that_cannot_be_read_is_missing_and_asked_for_again(autoj
 async def test_policies_that_nobody_tells_are_missing(autojump_clock: MockClock) -> None:
     prod = asked()
     prod.cluster.troubles.unavailable["cleanup_policies"] = TIMED_OUT
-    assert {} == await prod.reader.cleanup_policies({"orders"})
+    assert {} == await prod.reader.policies.of({"orders"})
     assert {("policies", "_TIMED_OUT"): 1} == prod.faults.counts
 
 
 async def test_a_policy_that_can_no_longer_be_read_is_what_it_was(autojump_clock: MockClock) -> None:
     prod = asked(Performance(compacted_topics_cache_ttl=0))
-    assert {"orders": CleanupPolicy.DELETE} == await prod.reader.cleanup_policies({"orders"})
+    assert {"orders": CleanupPolicy.DELETE} == await prod.reader.policies.of({"orders"})
     prod.cluster.troubles.policies["orders"] = DENIED
-    assert {"orders": CleanupPolicy.DELETE} == await prod.reader.cleanup_policies({"orders"})
+    assert {"orders": CleanupPolicy.DELETE} == await prod.reader.policies.of({"orders"})
     assert {("policies", "TOPIC_AUTHORIZATION_FAILED"): 1} == prod.faults.counts
 
 
@@ -260,3 +363,12 @@ async def test_a_dropped_value_is_trusted_no_longer(autojump_clock: MockClock) -
     cached.put("value")
     cached.drop()
     assert cached.get() is None
+
+
+async def test_a_group_without_commits_in_a_fresh_listing_is_not_looked_for(
+    autojump_clock: MockClock,
+) -> None:
+    prod = asked(NO_CACHES)
+    prod.cluster.show_state("bare", GroupState.EMPTY)
+    await prod.snapshot()
+    assert 1 == prod.admin.names().count("groups")

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 # The spellings that klag-exporter's users may have in their files; a month is 30.44 days, a year 365.25.
-_NANOSECONDS = {
+NANOSECONDS = {
     spelling: nanoseconds
     for nanoseconds, spellings in {
         1: "ns nsec nanos",
@@ -51,9 +51,9 @@ def parse_duration(text: str) -> float:
                 "a number without a unit" if text[position].isdigit() else "no number where one should be"
             )
         number, unit = part.groups()
-        if unit not in _NANOSECONDS:
+        if unit not in NANOSECONDS:
             raise ValueError("no such unit")
-        total += Decimal(number) * _NANOSECONDS[unit]
+        total += Decimal(number) * NANOSECONDS[unit]
         position = part.end()
     return float(total / 1_000_000_000)
 

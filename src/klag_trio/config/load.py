@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from cattrs.errors import (
@@ -21,6 +21,8 @@ from .errors import ConfigError, Problem, WrongValueError, spell_path
 from .readers import array_of
 from .schema import ORDERS, Cluster, Config
 from .written import LARGEST, Node, Written, describe, parse
+
+T = TypeVar("T")
 
 _CLUSTERS = "one or more tables, written [[clusters]]"
 
@@ -49,16 +51,25 @@ def load_config(text: str, environ: Mapping[str, str]) -> Config:
     tree = parse(text, environ)
     # None at all is told like an empty array, among the other mistakes.
     tree.setdefault("clusters", [])
-    try:
-        config = _converter().structure(tree, Config)
-    except ExceptionGroup as exc:
-        raise ConfigError(_problems(exc, ())) from None
+    config = structure(tree, Config)
     exporter = config.exporter
     if exporter.leadership.identity is None:
         identity = environ.get("POD_NAME") or environ.get("HOSTNAME") or None
         leadership = attrs.evolve(exporter.leadership, identity=identity)
         config = attrs.evolve(config, exporter=attrs.evolve(exporter, leadership=leadership))
     return config
+
+
+def structure(tree: Node, kind: type[T]) -> T:
+    """Turn a file's tree into one of our classes.
+
+    Raises ConfigError with all mistakes, in the order of the keys' documentation.
+    """
+    try:
+        structured: T = _converter().structure(tree, kind)
+    except ExceptionGroup as exc:
+        raise ConfigError(_problems(exc, (), kind)) from None
+    return structured
 
 
 def _converter() -> TomlkitConverter:
@@ -158,18 +169,18 @@ def _distinct(read: Callable[[Node], tuple[Cluster, ...]], node: Node) -> tuple[
     return clusters
 
 
-def _problems(exc: Exception, above: tuple[str | int, ...]) -> Iterator[Problem]:
+def _problems(exc: Exception, above: tuple[str | int, ...], root: type[Any]) -> Iterator[Problem]:
     """Flatten what cattrs and the readers raised into one problem a mistake."""
     path = (*above, *_steps(exc))
     match exc:
         case ExceptionGroup():
             for inner in exc.exceptions:
-                yield from _problems(inner, path)
+                yield from _problems(inner, path, root)
         case WrongValueError():
             yield Problem(spell_path(path), exc.message, exc.found)
         case ForbiddenExtraKeysError():
             for name in sorted(exc.extra_fields):
-                yield Problem(spell_path((*path, name)), f"unknown key{_suggest(name, exc.cl)}")
+                yield Problem(spell_path((*path, name)), f"unknown key{_suggest(name, exc.cl, root)}")
         case KeyError():
             yield Problem(spell_path(path), "is required")
         case _:
@@ -184,10 +195,10 @@ def _steps(exc: Exception) -> Iterator[str | int]:
             yield note.index
 
 
-def _suggest(name: str, kind: type[Any]) -> str:
+def _suggest(name: str, kind: type[Any], root: type[Any]) -> str:
     """Name the nearest known key: the same name in one other table, or a like one in this table."""
     own = [field.name for field in attrs.fields(kind)]
-    elsewhere = [path for path in _paths(Config) if path.rpartition(".")[2] == name]
+    elsewhere = [path for path in _paths(root) if path.rpartition(".")[2] == name]
     near = elsewhere if len(elsewhere) == 1 else difflib.get_close_matches(name, own, n=1)
     return f" (did you mean {near[0]}?)" if near else f" (known here: {', '.join(own)})"
 

@@ -38,7 +38,7 @@ OWNED = frozenset(
 )
 """What klag-trio sets itself, with librdkafka's aliases: a reader that commits or resets would do harm."""
 
-_REFUSED = {
+REFUSED = {
     "bootstrap.servers": "the brokers belong into the cluster's bootstrap_servers",
     "metadata.broker.list": "the brokers belong into the cluster's bootstrap_servers",
     "plugin.library.paths": "plugin libraries are not loaded: remove it",
@@ -119,8 +119,8 @@ def consumer_properties(node: Node) -> Properties:
 
 
 def _value(name: str, node: Node) -> str:
-    if name in _REFUSED:
-        raise WrongValueError(_REFUSED[name])
+    if name in REFUSED:
+        raise WrongValueError(REFUSED[name])
     if not _NAME.fullmatch(name):
         raise WrongValueError("expected the name of a librdkafka property")
     if isinstance(node, dict):

@@ -28,8 +28,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})
 _SERVER = re.compile(
     r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
 )
-_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_DNS_NAME = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
+DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+DNS_NAME = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
 
 YEAR = 365 * 86400.0
 
@@ -251,10 +251,10 @@ def http_url(node: Node) -> str:
 
 
 dns_name = matching(
-    _DNS_NAME, "a DNS-1123 subdomain: lower-case letters, digits, - and ., at most 253 characters"
+    DNS_NAME, "a DNS-1123 subdomain: lower-case letters, digits, - and ., at most 253 characters"
 )
 dns_label = matching(
-    _DNS_LABEL, "a DNS-1123 label: lower-case letters, digits and -, at most 63 characters", longest=63
+    DNS_LABEL, "a DNS-1123 label: lower-case letters, digits and -, at most 63 characters", longest=63
 )
 
 

@@ -128,7 +128,9 @@ class Performance:
     """Deadlines, concurrency and caches."""
 
     kafka_timeout: float = key(duration(most=_HOUR), "30s", "the deadline of any one Kafka call")
-    offset_fetch_timeout: float = key(duration(most=_HOUR), "10s", "the deadline of one group's offset fetch")
+    offset_fetch_timeout: float = key(
+        duration(most=_HOUR), "10s", "the deadline of one group's offsets, and of its description"
+    )
     group_fetch_retries: int = key(
         integer(0, 100), 0, "further attempts at a group's description or offsets after a passing error"
     )
@@ -148,7 +150,9 @@ class Performance:
     max_concurrent_watermarks: int | None = key(
         optional(integer(1)), None, "accepted for klag-exporter's sake, without effect"
     )
-    max_blocking_threads: int = key(integer(1), 64, "threads for calls into librdkafka")
+    max_blocking_threads: int = key(
+        integer(1), 64, "threads for calls into librdkafka, shared out over the clusters"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -173,7 +177,9 @@ class Leadership:
     )
     lease_duration_secs: int = key(integer(1), 15, "seconds that a lease holds without renewal")
     grace_period_secs: int = key(
-        integer(0), 5, "seconds before its end by which it is renewed; less than lease_duration_secs"
+        integer(0),
+        5,
+        "seconds before its end at which one that cannot renew it stops; less than lease_duration_secs",
     )
 
 

@@ -80,6 +80,8 @@ class GroupLag:
     as_of: float
     """When the group last answered."""
     partitions: tuple[PartitionLag, ...]
+    members: int = 0
+    """Those that own partitions."""
 
     @property
     def sum_lag(self) -> int:
@@ -205,7 +207,8 @@ def report(
                     policy=policies.get(tp.topic, CleanupPolicy.DELETE),
                 )
             )
-        groups[group.name] = GroupLag(group.name, group.state, snapshot.now, tuple(rows))
+        members = len({owner.consumer_id for owner in group.owners.values()})
+        groups[group.name] = GroupLag(group.name, group.state, snapshot.now, tuple(rows), members)
     groups.update(_kept_groups(snapshot, previous, keep_after))
     return LagReport(now=snapshot.now, offsets=offsets, groups=dict(sorted(groups.items())), clamped=clamped)
 

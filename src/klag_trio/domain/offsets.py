@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import attrs
@@ -56,6 +56,10 @@ class Fault:
     retriable: bool = False
 
 
+OUT_OF_TURN = Fault("_TIMED_OUT", "kafka_timeout passed before this group's turn came", retriable=True)
+"""Of a group that was not asked about, and may well answer."""
+
+
 class ClusterUnavailable(Exception):
     """The cluster did not answer a question without which there is no cycle."""
 
@@ -84,6 +88,22 @@ class GroupListing:
 
     groups: Mapping[str, GroupState]
     faults: Sequence[Fault] = ()
+
+    @classmethod
+    def merged(cls, listed: Iterable[tuple[str, GroupState]], faults: Sequence[Fault]) -> GroupListing:
+        """Make one of what all brokers list: a group that moves between coordinators is listed by both.
+
+        The one that has its members knows its state best, and whichever answered first does not matter.
+        """
+        groups: dict[str, GroupState] = {}
+        for group, state in listed:
+            groups[group] = max(groups.get(group, state), state, key=_how_well_known)
+        return cls(groups, faults)
+
+
+def _how_well_known(state: GroupState) -> tuple[bool, bool, int]:
+    known = state is not GroupState.UNKNOWN
+    return known and state.has_members, known, state
 
 
 @attrs.frozen

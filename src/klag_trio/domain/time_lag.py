@@ -35,7 +35,7 @@ class Reading:
     faults: Mapping[Key, Fault]
     """Positions that brought no answer, and why."""
     count: int = 0
-    """Records that were delivered."""
+    """Records that were looked at."""
     bytes: int = 0
     """Of their keys and values."""
 
@@ -65,18 +65,21 @@ def positions(keys: Mapping[Key, Wanted]) -> dict[TopicPartition, list[int]]:
 
 
 def shards(
-    wanted_positions: Mapping[TopicPartition, Sequence[int]], *, most: int, length: int
+    wanted_positions: Mapping[TopicPartition, Sequence[int]], *, most: int, partitions: int, length: int
 ) -> list[dict[TopicPartition, Sequence[int]]]:
-    """Share out the positions of partitions that have more than `length` of them over at most `most` readers.
+    """Share out the work over at most `most` readers: one more for each `partitions` partitions begun.
 
-    A partition is read in one stream, so that five hundred groups far apart in it would wait for each other.
+    Neighbours stay together. A partition is read in one stream, so that five hundred groups far apart in it
+    would wait for each other: the positions of one that has more than `length` of them are shared out too.
     """
     longest = max(map(len, wanted_positions.values()), default=0)
-    count = max(1, min(most, -(-longest // length)))
+    side_by_side = max(1, min(most, -(-len(wanted_positions) // partitions)))
+    count = max(side_by_side, min(most, -(-longest // length)))
     shared: list[dict[TopicPartition, Sequence[int]]] = [{} for _ in range(count)]
-    for tp, places in wanted_positions.items():
+    for index, (tp, places) in enumerate(wanted_positions.items()):
         step = max(length, -(-len(places) // count))
-        for number, start in enumerate(range(0, len(places), step)):
+        first = index * side_by_side // len(wanted_positions) if len(places) <= step else 0
+        for number, start in enumerate(range(0, len(places), step), first):
             shared[number][tp] = places[start : start + step]
     return shared
 

@@ -125,7 +125,7 @@ ERRORS = Family(
 TIME_LAG_READS = Family("klag_time_lag_reads_total", "Records read for their timestamps.", CLUSTER, "counter")
 TIME_LAG_READ_BYTES = Family(
     "klag_time_lag_read_bytes_total",
-    "Bytes of the records read for their timestamps.",
+    "Bytes of the keys and values of the records read for their timestamps.",
     CLUSTER,
     "counter",
     "By",
@@ -142,6 +142,12 @@ NEGATIVE_LAG_CLAMPED = Family(
     "counter",
 )
 OTLP_EXPORTS = Family("klag_otlp_exports_total", "OTLP exports by their outcome.", ("outcome",), "counter")
+WEB_CONFIG_RELOADS = Family(
+    "klag_web_config_reloads_total",
+    "Changes of the web config file or its certificates by what became of them.",
+    ("outcome",),
+    "counter",
+)
 BUILD_INFO = Family("klag_build_info", "The running version.", ("version",))
 
 LAG_FAMILIES: tuple[Family, ...] = (
@@ -178,6 +184,7 @@ STATUS_FAMILIES: tuple[Family, ...] = (
     TIME_LAG_UNREAD,
     NEGATIVE_LAG_CLAMPED,
     OTLP_EXPORTS,
+    WEB_CONFIG_RELOADS,
     BUILD_INFO,
 )
 """What is said about the clusters and the process besides."""

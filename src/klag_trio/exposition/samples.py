@@ -38,8 +38,8 @@ class ClusterStatus:
     name: str
     labels: Mapping[str, str]
     """Its constant labels."""
-    up: bool
-    """Whether its last cycle was good and is not stale."""
+    up: bool | None
+    """Whether its last cycle was good and is not stale; None on a standby."""
     overruns: int
     errors: Mapping[tuple[str, str], int]
     """(stage, code) to how often."""
@@ -86,7 +86,7 @@ def cluster_blocks(status: ClusterStatus) -> list[Block]:
                 f.LAST_UPDATE: [status.last_update],
                 f.COMPACTION_DETECTED: [status.compacted_partitions],
                 f.DATA_LOSS_PARTITIONS: [status.data_loss_partitions],
-                f.CLUSTER_UP: [int(status.up)],
+                f.CLUSTER_UP: [None if status.up is None else int(status.up)],
                 f.CYCLES_OVERRUN: [status.overruns],
                 f.TIME_LAG_READS: [status.reads],
                 f.TIME_LAG_READ_BYTES: [status.read_bytes],
@@ -111,11 +111,22 @@ def cluster_blocks(status: ClusterStatus) -> list[Block]:
     return [block for block in blocks if block.rows]
 
 
-def process_blocks(*, version: str, up: bool | None, leader: bool, exports: Mapping[str, int]) -> list[Block]:
-    """What is said about the process: `up` None is absent, `exports` counts OTLP exports by outcome."""
+def process_blocks(
+    *, version: str, up: bool | None, leader: bool, exports: Mapping[str, int], reloads: Mapping[str, int]
+) -> list[Block]:
+    """What is said about the process: `up` None is absent.
+
+    `exports` counts OTLP exports by outcome, `reloads` changes of the web config.
+    """
     return [
         Block((), [()], {f.UP: [None if up is None else int(up)], f.LEADER: [int(leader)]}, {}),
         Block(f.OTLP_EXPORTS.labels, [(o,) for o in exports], {f.OTLP_EXPORTS: list(exports.values())}, {}),
+        Block(
+            f.WEB_CONFIG_RELOADS.labels,
+            [(o,) for o in reloads],
+            {f.WEB_CONFIG_RELOADS: list(reloads.values())},
+            {},
+        ),
         Block(f.BUILD_INFO.labels, [(version,)], {f.BUILD_INFO: [1]}, {}),
     ]
 

@@ -21,6 +21,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
 from klag_trio.domain.offsets import (
+    OUT_OF_TURN,
     CleanupPolicy,
     ClusterUnavailable,
     Commits,
@@ -56,7 +57,10 @@ _STATES: Mapping[int, GroupState] = {
 
 
 _NO_ANSWER = Fault("_PARTIAL", "the partition's leader did not answer", retriable=True)
-_OUT_OF_TIME = Fault("_TIMED_OUT", "kafka_timeout passed before this group's turn came", retriable=True)
+_OVERDUE = Fault("_TIMED_OUT", "librdkafka did not end the call in time", retriable=True)
+_OVERTIME_SECONDS = 0.2
+# The part of a group's time after which, without any answer, as many groups more are asked about.
+_PATIENCE = 0.1
 
 
 class KafkaAdmin:
@@ -84,14 +88,12 @@ class KafkaAdmin:
         """Every consumer group that may be seen, with its state; partial where brokers did not answer."""
 
         def ask(call: Call) -> GroupListing:
-            listed = call.admin.list_consumer_groups(request_timeout=call.remaining).result()
-            # A group that moves between coordinators is listed by both: one entry, the better known state.
-            groups: dict[str, GroupState] = {}
-            for group in listed.valid:
-                state = _state(group.state)
-                groups[group.group_id] = state or groups.get(group.group_id, state)
+            listed = self._answer(call, call.admin.list_consumer_groups(request_timeout=call.remaining))
+            if isinstance(listed, Fault):
+                return GroupListing.merged([], [listed])
+            groups = [(group.group_id, _state(group.state)) for group in listed.valid]
             # These are KafkaErrors, although confluent-kafka documents exceptions.
-            return GroupListing(groups, [self._client.fault(error) for error in listed.errors])
+            return GroupListing.merged(groups, [self._client.fault(error) for error in listed.errors])
 
         listing = await self._client.call("groups", ask)
         if listing.faults and not listing.groups:
@@ -102,9 +104,7 @@ class KafkaAdmin:
         """The state of each group and who owns which partition, for classic and KIP-848 groups alike."""
 
         def ask(call: Call) -> dict[str, GroupDescription | Fault]:
-            return self._ask_each(
-                call, DESCRIPTION, groups, self._description, _DESCRIBED_AT_ONCE, float("inf")
-            )
+            return self._ask_each(call, DESCRIPTION, groups, self._description, _DESCRIBED_AT_ONCE)
 
         return await self._client.call("members", ask)
 
@@ -112,9 +112,7 @@ class KafkaAdmin:
         """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time."""
 
         def ask(call: Call) -> dict[str, Commits | Fault]:
-            return self._ask_each(
-                call, OFFSETS, groups, self._commits, self._max_concurrent_groups, self._offset_fetch_timeout
-            )
+            return self._ask_each(call, OFFSETS, groups, self._commits, self._max_concurrent_groups)
 
         return await self._client.call("committed", ask)
 
@@ -135,7 +133,7 @@ class KafkaAdmin:
                 resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in batch]
                 futures = call.admin.describe_configs(resources, request_timeout=call.remaining)
                 for resource, future in futures.items():
-                    answer = self._answer(future)
+                    answer = self._answer(call, future)
                     policies[resource.name] = (
                         answer if isinstance(answer, Fault) else _policy(answer["cleanup.policy"].value)
                     )
@@ -167,7 +165,7 @@ class KafkaAdmin:
             ]
             offsets: dict[TopicPartition, int | Fault] = {}
             for batch, future in zip(_batches(partitions, _PARTITIONS_PER_REQUEST), futures, strict=True):
-                answers = self._answer(future)
+                answers = self._answer(call, future)
                 if isinstance(answers, Fault):
                     offsets.update(dict.fromkeys(batch, answers))
                     continue
@@ -182,11 +180,14 @@ class KafkaAdmin:
 
         return await self._client.call(stage, ask)
 
-    def _answer(self, future: Future[T]) -> T | Fault:
+    def _answer(self, call: Call, future: Future[T]) -> T | Fault:
         try:
-            return future.result()
+            return future.result(call.remaining + _OVERTIME_SECONDS)
         except KafkaException as exc:
             return self._client.fault(exc.args[0])
+        except TimeoutError:
+            # While brokers restarted, librdkafka took seven seconds for what was to come within two.
+            return _OVERDUE
 
     def _ask_each(
         self,
@@ -195,27 +196,34 @@ class KafkaAdmin:
         groups: Sequence[str],
         translate: Callable[[T], U],
         at_once: int,
-        timeout: float,
     ) -> dict[str, U | Fault]:
-        """Ask about each group, `at_once` at a time, and give each at most `timeout` seconds."""
+        """Ask about each group, `at_once` at a time, and give each at most `offset_fetch_timeout` seconds."""
         results: dict[str, U | Fault] = {}
         waiting = iter(groups)
         with call.coordinators.asking(question) as asking:
-            for group in islice(waiting, at_once):
-                asking.send(group, min(timeout, call.remaining))
-            while len(results) < len(groups) and not call.abandoned():
-                # Each has its own deadline: this ends at the latest `timeout` after that of the call.
-                group, answer = asking.receive()
+
+            def ask(most: int) -> None:
+                for group in islice(waiting, most):
+                    if monotonic() < call.deadline:
+                        asking.send(group, min(self._offset_fetch_timeout, call.remaining))
+                    else:
+                        results[group] = OUT_OF_TURN
+
+            ask(at_once)
+            while asking.owed and not call.abandoned():
+                answered = asking.receive(_PATIENCE * self._offset_fetch_timeout)
+                if answered is None:
+                    # All wait for coordinators that hang, and may not take the turn of those that do not. No
+                    # broker is burdened: it takes up one request of a connection after the other.
+                    ask(asking.owed)
+                    continue
+                group, answer = answered
                 if isinstance(answer, KafkaError):
                     results[group] = self._client.fault(answer)
                 else:
                     results[group] = translate(answer)
-                if (following := next(waiting, None)) is not None:
-                    if monotonic() < call.deadline:
-                        asking.send(following, min(timeout, call.remaining))
-                    else:
-                        results[following] = _OUT_OF_TIME
-                        results.update((group, _OUT_OF_TIME) for group in waiting)
+                ask(1)
+            results.update(dict.fromkeys(waiting, OUT_OF_TURN))
         return results
 
     def _commits(self, offsets: Offsets) -> Commits:

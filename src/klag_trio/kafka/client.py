@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
 import attrs
 import structlog
 import trio
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo
 
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
+from klag_trio.kafka.causes import Causes
 from klag_trio.kafka.coordinators import Coordinators
+from klag_trio.kafka.features import built_in, missing_kerberos
+from klag_trio.kafka.fetcher import Fetcher
 from klag_trio.kafka.redact import redactor
 
 T = TypeVar("T")
@@ -28,8 +32,12 @@ Redact = Callable[[str], str]
 _CLIENT_ID = "klag-trio"
 _READ_UNCOMMITTED = 0
 _DRAIN_SECONDS = 1.0
-# What librdkafka reports besides the error that was the cause of it.
-_CONSEQUENCES = frozenset({"_ALL_BROKERS_DOWN", "_DESTROY"})
+# What librdkafka calls a broken connection, although it is about certificates.
+_TLS = ("SSL handshake failed", "SSL alert number")
+_DISCONNECTED = re.compile(r"FAIL .*?\]: (.*?: Disconnected: .*)")
+# librdkafka refuses less for a consumer; its own default is the longest.
+_SHORTEST_SILENCE = 2.0
+_LONGEST_SILENCE = 60.0
 _PASSING = frozenset(
     {
         "_TRANSPORT",
@@ -57,6 +65,18 @@ class BatchAdmin(AdminClient):
     The public call makes a future for every partition, which costs three times what the request does.
     """
 
+    def __init__(self, conf: dict[str, Any], logger: logging.Logger) -> None:
+        super().__init__(conf, logger=logger)
+        self._handing_out = threading.Lock()
+
+    def hand_out(self) -> None:
+        """Hand out librdkafka's log lines and errors, which queue up until then.
+
+        Afterwards all have been heard, even where another thread has begun to hand them out.
+        """
+        with self._handing_out:
+            self.poll(0)
+
     def offsets(
         self, partitions: list[KafkaTopicPartition], timeout: float
     ) -> Future[dict[KafkaTopicPartition, ListOffsetsResultInfo | KafkaError]]:
@@ -74,12 +94,16 @@ class LibraryLog(logging.Handler):
 
     def __init__(self, cluster: str, redact: Redact) -> None:
         super().__init__()
+        self.disconnected = ""
+        """The last that was said of a connection that ended."""
         self._log = structlog.get_logger("librdkafka").bind(cluster=cluster)
         self._redact = redact
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass one line on."""
         message = record.getMessage()
+        if ended := _DISCONNECTED.search(message):
+            self.disconnected = ended[1]
         # An AdminClient says so of every consumer property, which another client of ours does use.
         if "is a consumer property and will be ignored" not in message:
             self._log.debug(self._redact(message))
@@ -127,79 +151,105 @@ class Client:
         secrets = (value for name, value in properties.items() if name != "bootstrap.servers")
         self.redact = redactor(secrets)
         self._logger = logging.Logger("librdkafka")
-        self._logger.addHandler(LibraryLog(cluster, self.redact))
-        self._causes: deque[KafkaError] = deque(maxlen=16)
+        self._log = LibraryLog(cluster, self.redact)
+        self._logger.addHandler(self._log)
+        self._reached = False
+        self._causes = Causes()
         self._handles: Handles | None = self._connect()
 
-    def _base_config(self) -> dict[str, Any]:
-        return {"client.id": _CLIENT_ID, **self._properties, "error_cb": self._causes.append}
+    def _base_config(self) -> dict[str, str]:
+        # A broker that hangs is asked again and again until its connection breaks, since librdkafka prefers
+        # the one it used last: after a minute, if it is left to itself.
+        hangs = min(_LONGEST_SILENCE, max(_SHORTEST_SILENCE, self._timeout))
+        return {"socket.timeout.ms": str(round(hangs * 1000)), **self._common()}
+
+    def _common(self) -> dict[str, str]:
+        return {"client.id": _CLIENT_ID, **_reconnecting_soon(self._properties), **self._properties}
 
     def _connect(self) -> Handles:
+        if lacking := missing_kerberos(self._properties, built_in()):
+            raise PropertyError(lacking)
         try:
-            return Handles(
-                BatchAdmin(self._base_config(), logger=self._logger), self._connect_to_coordinators()
-            )
+            noting: dict[str, Any] = {**self._base_config(), "error_cb": self._causes.note}
+            return Handles(BatchAdmin(noting, logger=self._logger), self._connect_to_coordinators())
         except KafkaException as exc:
             raise PropertyError(self.redact(exc.args[0].str())) from None
 
     def _connect_to_coordinators(self) -> Coordinators:
-        return Coordinators({"client.id": _CLIENT_ID, **self._properties})
+        return Coordinators(self._common())
 
-    def consumer(self, own: Mapping[str, Any]) -> Consumer:
-        """Make a consumer; its `own` properties come before the configured ones.
+    def fetcher(self, own: Mapping[str, str]) -> Fetcher:
+        """Make a fetcher; its `own` properties come before the configured ones.
 
         Raises:
             KafkaException: librdkafka refuses the properties.
         """
-        return Consumer({**self._base_config(), **own}, logger=self._logger)
+        return Fetcher({**self._base_config(), **own}, self._logger.info)
 
     def fault(self, error: KafkaError) -> Fault:
         """The error in our terms, without any configured value."""
-        name = error.name()
-        return Fault(name, self.redact(error.str()), retriable=error.retriable() or name in _PASSING)
+        name, text = error.name(), error.str()
+        if name == "_TRANSPORT" and any(words in text for words in _TLS):
+            name = "_SSL"
+        return Fault(name, self.redact(text), retriable=error.retriable() or name in _PASSING)
 
     async def call(self, stage: str, work: Callable[[Call], T], *, within: float | None = None) -> T:
         """Run `work` in a thread; when we are cancelled it is left to end by its own deadline.
+
+        That is `within` seconds away, else the timeout of the client, and never beyond the caller's own.
 
         Raises:
             ClusterUnavailable: librdkafka failed, with the cause that it named besides.
 
         """
+        began = monotonic()
+        left = trio.current_effective_deadline() - trio.current_time()
+        deadline = began + min(self._timeout if within is None else within, left)
+        answer = await self._in_thread(work, deadline, *self._current(stage))
+        if isinstance(answer, _Failed):
+            raise ClusterUnavailable(stage, self.cause(self.fault(answer.error)))
+        self._causes.answered(answer, since=began)
+        self._reached = True
+        return answer
+
+    def _current(self, stage: str) -> tuple[Handles, list[Coordinators]]:
+        """The handles to use, and those that they have just replaced."""
         handles = self._handles
         if handles is None:
             raise ClusterUnavailable(stage, Fault("_DESTROY", "the client is closed"))
-        admin, coordinators = handles.admin, handles.coordinators
-        replaced = []
-        if coordinators.overdue:
-            replaced.append(coordinators)
-            try:
-                coordinators = self._connect_to_coordinators()
-            except KafkaException as exc:  # a certificate that is gone for a moment, say
-                raise ClusterUnavailable(stage, self.fault(exc.args[0])) from None
-            handles = self._handles = Handles(admin, coordinators)
-        abandoned = threading.Event()
-        deadline = monotonic() + (self._timeout if within is None else within)
-
-        def run() -> T:
-            # Where nobody else holds it any more it ends here, since librdkafka waits for its own threads.
-            replaced.clear()
-            try:
-                return work(Call(admin, coordinators, deadline, abandoned.is_set))
-            finally:
-                admin.poll(0)  # hands out librdkafka's log lines and errors, which queue up until then
-
+        if not handles.coordinators.spent:
+            return handles, []
         try:
-            return await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
-        except KafkaException as exc:
-            raise ClusterUnavailable(stage, self.cause(self.fault(exc.args[0]))) from None
+            coordinators = self._connect_to_coordinators()
+        except KafkaException as exc:  # a certificate that is gone for a moment, say
+            raise ClusterUnavailable(stage, self.fault(exc.args[0])) from None
+        self._handles = Handles(handles.admin, coordinators)
+        return self._handles, [handles.coordinators]
+
+    async def _in_thread(
+        self, work: Callable[[Call], T], deadline: float, handles: Handles, replaced: list[Coordinators]
+    ) -> T | _Failed:
+        abandoned = threading.Event()
+        call = Call(handles.admin, handles.coordinators, deadline, abandoned.is_set)
+        job = partial(_carry_out, work, call, replaced)
+        # An error keeps the frames that it came through: what they name would live as long as it.
+        del handles, replaced, call
+        try:
+            return await trio.to_thread.run_sync(job, limiter=self._limiter, abandon_on_cancel=True)
         finally:
+            del job
             abandoned.set()
 
     def cause(self, fault: Fault) -> Fault:
         """The fault, or what librdkafka said was behind it: a refused login shows up as a timeout only."""
-        causes = [error for error in list(self._causes) if error.name() not in _CONSEQUENCES]
-        self._causes.clear()
-        return self.fault(causes[-1]) if causes else fault
+        cause = self._causes.behind(fault)
+        if cause is not None:
+            return self.fault(cause)
+        if fault.code == "_TRANSPORT" and self._log.disconnected and not self._reached:
+            # A listener that expects TLS or a login hangs up on whoever comes without, and says nothing.
+            ended = self.redact(self._log.disconnected)
+            return attrs.evolve(fault, message=f"{ended}: does security.protocol fit the brokers' listener?")
+        return fault
 
     async def recycle(self) -> None:
         """Replace the librdkafka client by a new one, once nobody uses the old one.
@@ -229,3 +279,27 @@ class Client:
             # In a thread, since librdkafka waits for its own threads here.
             await trio.to_thread.run_sync(last_reference.clear, abandon_on_cancel=True)
         return not scope.cancelled_caught
+
+
+def _reconnecting_soon(properties: Mapping[str, str]) -> Mapping[str, str]:
+    """How long to wait for a broker that was away: librdkafka's 10 s would pass for a longer outage."""
+    chosen = any(name.startswith("reconnect.backoff.") for name in properties)
+    return {} if chosen else {"reconnect.backoff.max.ms": "1000"}
+
+
+@attrs.frozen
+class _Failed:
+    """What librdkafka raised in a thread, without the frames that an exception keeps alive."""
+
+    error: KafkaError
+
+
+def _carry_out(work: Callable[[Call], T], call: Call, replaced: list[Coordinators]) -> T | _Failed:
+    # Where nobody else holds it any more it ends here, since librdkafka waits for its own threads.
+    replaced.clear()
+    try:
+        return work(call)
+    except KafkaException as exc:
+        return _Failed(exc.args[0])
+    finally:
+        call.admin.hand_out()

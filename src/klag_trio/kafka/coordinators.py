@@ -16,7 +16,6 @@ library that confluent_kafka has loaded.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -26,16 +25,13 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 import attrs
-from confluent_kafka import KafkaError, KafkaException, cimpl
+from confluent_kafka import KafkaError
 
 from klag_trio.domain.offsets import TopicPartition
-from klag_trio.kafka.librdkafka import load
+from klag_trio.kafka.handle import Handle, error_of
 
 T = TypeVar("T")
 
-_CONSUMER = 1
-_DESTROY_WITHOUT_CLOSE = 8
-_ERROR_SIZE = 512
 # The longest that librdkafka takes, in milliseconds; longer than any handle with a late answer lives.
 _NEVER = 3_600_000
 
@@ -78,29 +74,34 @@ class Asking(Generic[T]):
             lib.rd_kafka_AdminOptions_destroy(options)
         self._waiting[number] = group, monotonic() + timeout
 
-    def receive(self) -> tuple[str, T | KafkaError]:
-        """Wait for the next answer; one must be under way."""
+    def receive(self, patience: float) -> tuple[str, T | KafkaError] | None:
+        """Wait for the next answer; None where none came for `patience` seconds. One must be under way."""
+        impatient = monotonic() + patience
         while True:
             number, (group, deadline) = next(iter(self._waiting.items()))
-            left = deadline - monotonic()
+            left = min(deadline, impatient) - monotonic()
             event = self._lib.rd_kafka_queue_poll(self._queue, max(0, int(left * 1000) + 1))
             if event:
                 try:
                     answered = self._waiting.pop(self._lib.rd_kafka_event_opaque(event), None)
                     # None is for one that came after its time was up.
                     if answered is not None:
-                        return answered[0], self._answer(event)
+                        answer = self._answer(event)
+                        self._coordinators.spent |= _is_lost(answer)
+                        return answered[0], answer
                 finally:
                     self._lib.rd_kafka_event_destroy(event)
             elif monotonic() >= deadline:
-                self._coordinators.overdue = True
+                self._coordinators.spent = True
                 del self._waiting[number]
                 return group, KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer")
+            elif monotonic() >= impatient:
+                return None
 
     @property
-    def owed(self) -> bool:
-        """Whether an answer is still to come."""
-        return bool(self._waiting)
+    def owed(self) -> int:
+        """How many answers are still to come."""
+        return len(self._waiting)
 
     def _answer(self, event: int) -> T | KafkaError:
         if code := self._lib.rd_kafka_event_error(event):
@@ -108,36 +109,18 @@ class Asking(Generic[T]):
         return self._question.read(self._lib, event)
 
 
-class Coordinators:
-    """A handle for asking coordinators; it is destroyed with the last reference to it."""
+class Coordinators(Handle):
+    """A handle for asking coordinators."""
 
     def __init__(self, properties: Mapping[str, str]) -> None:
-        """Check the properties; nothing is asked yet.
+        """Check the properties, as every handle does; the group.id names no group that exists."""
+        super().__init__({**properties, "group.id": f"klag-trio-{uuid.uuid4()}"})
+        self.spent = False
+        """Whether another one is to take its place.
 
-        Raises:
-            KafkaException: librdkafka refuses one of the properties.
-
+        An answer did not come in time, and may come later, or never; or a broker is taken for a coordinator
+        that it is no more, and librdkafka goes on asking it.
         """
-        self.handle = 0
-        self.overdue = False
-        """Whether an answer did not come in time; it may come later, or never."""
-        self.lib = lib = load(cimpl.__file__)
-        error = ctypes.create_string_buffer(_ERROR_SIZE)
-        conf = lib.rd_kafka_conf_new()
-        # The AdminClient beside this says what there is to say about the connection.
-        lib.rd_kafka_conf_set_log_cb(conf, None)
-        lib.rd_kafka_conf_enable_sasl_queue(conf, 1)
-        for name, value in {**properties, "group.id": f"klag-trio-{uuid.uuid4()}"}.items():
-            if lib.rd_kafka_conf_set(conf, name.encode(), value.encode(), error, _ERROR_SIZE):
-                lib.rd_kafka_conf_destroy(conf)
-                raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
-        self.handle = lib.rd_kafka_new(_CONSUMER, conf, error, _ERROR_SIZE)
-        if not self.handle:
-            lib.rd_kafka_conf_destroy(conf)
-            raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
-        # Nobody polls this handle, and so tokens are refreshed in the background. It fails without tokens.
-        if none := lib.rd_kafka_sasl_background_callbacks_enable(self.handle):
-            lib.rd_kafka_error_destroy(none)
 
     @contextmanager
     def asking(self, question: Question[T]) -> Iterator[Asking[T]]:
@@ -147,12 +130,12 @@ class Coordinators:
         try:
             yield asking
         finally:
-            self.overdue |= asking.owed
+            self.spent |= asking.owed > 0
             self.lib.rd_kafka_queue_destroy(queue)
 
-    def __del__(self) -> None:
-        if self.handle:
-            self.lib.rd_kafka_destroy_flags(self.handle, _DESTROY_WITHOUT_CLOSE)
+
+def _is_lost(answer: object) -> bool:
+    return isinstance(answer, KafkaError) and answer.code() == KafkaError.NOT_COORDINATOR
 
 
 Offsets = dict[TopicPartition, "int | KafkaError"]
@@ -227,8 +210,3 @@ def _read_member(lib: CDLL, member: int) -> DescribedMember:
 
 OFFSETS = Question(14, _send_offsets, _read_offsets)
 DESCRIPTION = Question(13, _send_description, _read_description)
-
-
-def error_of(code: int, reason: bytes) -> KafkaError:
-    """Make a KafkaError of what the C interface says."""
-    return KafkaError(code, reason.decode(errors="replace"))

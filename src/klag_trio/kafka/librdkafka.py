@@ -25,22 +25,55 @@ class _TopicPartitionList(ctypes.Structure):
     _fields_ = (("cnt", c_int), ("size", c_int), ("elems", POINTER(_TopicPartition)))
 
 
+class Message(ctypes.Structure):
+    """An rd_kafka_message_t: a record, or an error of a partition."""
+
+    _fields_ = (
+        ("err", c_int),
+        ("topic", c_void_p),
+        ("partition", c_int32),
+        ("value", c_void_p),
+        ("value_size", c_size_t),
+        ("key", c_void_p),
+        ("key_size", c_size_t),
+        ("offset", c_int64),
+        ("private", c_void_p),
+    )
+
+
 _HANDLES = POINTER(c_void_p)
+_MESSAGE = POINTER(Message)
 _PARTITIONS = POINTER(_TopicPartitionList)
 
 _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
     # The type of the result, then those of the arguments.
     "conf_new": (c_void_p,),
     "conf_set": (c_int, c_void_p, c_char_p, c_char_p, c_char_p, c_size_t),
+    "conf_get": (c_int, c_void_p, c_char_p, c_char_p, POINTER(c_size_t)),
     "conf_set_log_cb": (None, c_void_p, c_void_p),
+    "set_log_queue": (c_int, c_void_p, c_void_p),
     "conf_enable_sasl_queue": (None, c_void_p, c_int),
     "conf_destroy": (None, c_void_p),
     "new": (c_void_p, c_int, c_void_p, c_char_p, c_size_t),
     "sasl_background_callbacks_enable": (c_void_p, c_void_p),
+    "metadata": (c_int, c_void_p, c_int, c_void_p, POINTER(c_void_p), c_int),
+    "metadata_destroy": (None, c_void_p),
     "destroy_flags": (None, c_void_p, c_int),
     "queue_new": (c_void_p, c_void_p),
     "queue_poll": (c_void_p, c_void_p, c_int),
     "queue_destroy": (None, c_void_p),
+    "queue_get_partition": (c_void_p, c_void_p, c_char_p, c_int32),
+    "queue_forward": (None, c_void_p, c_void_p),
+    "queue_io_event_enable": (None, c_void_p, c_int, c_char_p, c_size_t),
+    "consume_queue": (_MESSAGE, c_void_p, c_int),
+    "message_timestamp": (c_int64, _MESSAGE, POINTER(c_int)),
+    "message_errstr": (c_char_p, _MESSAGE),
+    "message_destroy": (None, _MESSAGE),
+    "topic_partition_list_new": (_PARTITIONS, c_int),
+    "topic_partition_list_add": (POINTER(_TopicPartition), _PARTITIONS, c_char_p, c_int32),
+    "topic_partition_list_destroy": (None, _PARTITIONS),
+    "incremental_assign": (c_void_p, c_void_p, _PARTITIONS),
+    "incremental_unassign": (c_void_p, c_void_p, _PARTITIONS),
     "AdminOptions_new": (c_void_p, c_void_p, c_int),
     "AdminOptions_set_request_timeout": (c_int, c_void_p, c_int, c_char_p, c_size_t),
     "AdminOptions_set_opaque": (None, c_void_p, c_void_p),
@@ -48,6 +81,7 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
     "event_opaque": (c_void_p, c_void_p),
     "event_error": (c_int, c_void_p),
     "event_error_string": (c_char_p, c_void_p),
+    "event_log": (c_int, c_void_p, POINTER(c_char_p), POINTER(c_char_p), POINTER(c_int)),
     "event_destroy": (None, c_void_p),
     "error_code": (c_int, c_void_p),
     "error_string": (c_char_p, c_void_p),

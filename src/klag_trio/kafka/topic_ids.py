@@ -12,12 +12,13 @@ from ctypes import CDLL, byref, c_char_p, c_size_t
 
 from confluent_kafka import KafkaError
 
-from klag_trio.kafka.coordinators import Coordinators, error_of
+from klag_trio.kafka.handle import Handle, error_of
 
+_OVERTIME_MS = 200
 _DESCRIBE_TOPICS = 19
 
 
-def topic_ids(handle: Coordinators, topics: Sequence[str], timeout: float) -> dict[str, str | KafkaError]:
+def topic_ids(handle: Handle, topics: Sequence[str], timeout: float) -> dict[str, str | KafkaError]:
     """The id of each topic in base64, or why there is none; answers within `timeout` seconds."""
     lib = handle.lib
     names = (c_char_p * len(topics))(*[topic.encode() for topic in topics])
@@ -28,7 +29,10 @@ def topic_ids(handle: Coordinators, topics: Sequence[str], timeout: float) -> di
     try:
         lib.rd_kafka_AdminOptions_set_request_timeout(options, max(1, int(timeout * 1000)), None, 0)
         lib.rd_kafka_DescribeTopics(handle.handle, collection, options, queue)
-        event = lib.rd_kafka_queue_poll(queue, -1)
+        # As with other calls, librdkafka may take longer than it was given.
+        event = lib.rd_kafka_queue_poll(queue, max(1, int(timeout * 1000)) + _OVERTIME_MS)
+        if not event:
+            return dict.fromkeys(topics, KafkaError(KafkaError._TIMED_OUT))
         if code := lib.rd_kafka_event_error(event):
             return dict.fromkeys(topics, error_of(code, lib.rd_kafka_event_error_string(event)))
         return _read(lib, event)

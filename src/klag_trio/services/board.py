@@ -11,12 +11,15 @@ import trio
 
 from klag_trio import __version__
 from klag_trio.config import Cluster
+from klag_trio.domain.history import History
 from klag_trio.domain.lag import LagReport
 from klag_trio.exposition import samples, text
 from klag_trio.exposition.body import Body
 from klag_trio.exposition.observation import Observation
+from klag_trio.exposition.pages.state import ClusterState, Published
 from klag_trio.services.faults import FaultLog
 from klag_trio.services.runtime_metrics import RuntimeMetrics
+from klag_trio.services.tenure import Tenure
 
 
 @attrs.frozen
@@ -58,19 +61,16 @@ class _Entry:
     cycle_seconds: float = 0.0
     overruns: int = 0
     clamped: int = 0
+    history: History = attrs.field(factory=History)
 
 
 @attrs.frozen
-class PublishedCluster:
-    """How one cluster is doing, for the page."""
+class _Publication:
+    """What is handed out until the next one is made."""
 
-    name: str
-    up: bool
-    last_update: float | None
-    error: str | None
-    groups: int
-    partitions: int
-    sum_lag: int
+    bodies: text.Bodies
+    observed: Observation
+    """The samples that are not lag."""
 
 
 class Board:
@@ -78,6 +78,9 @@ class Board:
 
     Bytes are made in a worker thread, one publication at a time, after every cycle, when a cluster turns
     stale and when leadership changes. Reading them never waits.
+
+    With a `tenure` there are two sets of bytes, one of them without lag, and each request gets what is true
+    at that moment: a replica that was stopped for a while wakes up with bytes that it may no longer serve.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Board:
         time_lag: bool,
         staleness_threshold: float,
         poll_interval: float,
+        tenure: Tenure | None = None,
     ) -> None:
         self._entries = {
             cluster.name: _Entry(cluster, FaultLog(cluster.name), Reads()) for cluster in clusters
@@ -97,15 +101,15 @@ class Board:
         self._staleness_threshold = staleness_threshold
         self._poll_interval = poll_interval
         self._runtime = RuntimeMetrics()
-        self._leader = True
+        self._tenure = tenure
         self._started = trio.current_time()
         self._as_of = self._started
         self._exports: dict[str, int] = {}
-        self._status_observed = Observation(time.time(), list)
+        self._reloads: dict[str, int] = {}
         self._publishing = trio.Lock()
         self._changed = trio.Event()
         self._shared = text.prefix([])
-        self._bodies = self._finish()
+        self._finish()
 
     def faults(self, cluster: str) -> FaultLog:
         """The fault log of a cluster."""
@@ -120,15 +124,17 @@ class Board:
     async def publish(self, name: str, cycle: Cycle) -> None:
         """Take in a cycle, good or not, and publish what follows from it."""
         entry = self._entries[name]
-        entry.faults.end_cycle()
+        entry.faults.end_cycle(good=cycle.report is not None)
         entry.cycle, entry.up = cycle, cycle.report is not None
         lines = entry.lines
         if cycle.report is not None:
             entry.clamped += cycle.report.clamped
             entry.report = cycle.report
             blocks = self._lag_blocks
-            report = cycle.report
-            lines = await trio.to_thread.run_sync(lambda: text.lines(blocks(entry.cluster, report)))
+            report, history = cycle.report, entry.history
+            lines, entry.history = await trio.to_thread.run_sync(
+                lambda: (text.lines(blocks(entry.cluster, report)), history.add(report))
+            )
             # As old as its offsets are: a cycle that took long is not stale as soon as it is done.
             read = cycle.started + (cycle.poll_seconds or 0.0)
             entry.fresh_until = read + self._staleness_threshold
@@ -143,6 +149,9 @@ class Board:
             # When none is fresh, kafka_lag_exporter_up turns 0 once the threshold has passed since the start.
             ends = [self._started + self._staleness_threshold]
             ends.extend(entry.fresh_until for entry in self._entries.values())
+            if not self.is_leader():
+                # No cycle renews what a standby says about its process.
+                ends.append(self._as_of + self._poll_interval)
             # What ended while the newest bytes were made is still in them, and so is due at once.
             due = min((end for end in ends if end > self._as_of), default=float("inf"))
             with trio.move_on_at(due) as scope:
@@ -157,28 +166,58 @@ class Board:
     def expect_exports(self, outcomes: Sequence[str]) -> None:
         """Publish the counts of these outcomes before there is any."""
         self._exports = dict.fromkeys(outcomes, 0)
-        self._bodies = self._finish()
+        self._finish()
+
+    # What the elector says.
+
+    async def change_term(self) -> None:
+        """Start over without lag: what happened under another leader is not in what this one has read."""
+        async with self._publishing:
+            for entry in self._entries.values():
+                entry.report, entry.cycle, entry.lines = None, None, {}
+                entry.up, entry.fresh_until, entry.history = False, 0.0, History()
+            self._started = self._as_of = trio.current_time()
+            self._shared = text.prefix([])
+            self._finish()
+        self._changed.set()
+
+    def count_reload(self, outcome: str) -> None:
+        """Take in what became of a change of the web config."""
+        self._reloads[outcome] = self._reloads.get(outcome, 0) + 1
+        self._finish()
+
+    def expect_reloads(self, outcomes: Sequence[str]) -> None:
+        """Publish the counts of these outcomes before there is any."""
+        self._reloads = dict.fromkeys(outcomes, 0)
+        self._finish()
 
     # What the web and the pusher ask.
 
     def metrics(self, *, openmetrics: bool) -> Body:
         """The newest bytes in one of the two formats."""
-        return self._bodies.openmetrics if openmetrics else self._bodies.text
+        bodies = self._leading.bodies if self.is_leader() else self._standing_by.bodies
+        return bodies.openmetrics if openmetrics else bodies.text
 
     def observations(self) -> list[Observation]:
         """The newest samples, all that `metrics` shows of ours: the lag of each fresh cluster, then the rest.
 
         Lag held true when its offsets were read, the rest when it was published.
         """
+        leading, standing_by = self._leading.observed, self._standing_by.observed
+        if not self.is_leader():
+            return [standing_by]
         lag = [
-            Observation(entry.report.now, partial(self._lag_blocks, entry.cluster, entry.report))
+            Observation(entry.report.now, partial(self._blocks_while_leading, entry.cluster, entry.report))
             for entry in self._entries.values()
             if entry.report is not None and self._fresh(entry)
         ]
-        return [*lag, self._status_observed]
+        rest = Observation(leading.at, lambda: (leading if self.is_leader() else standing_by).blocks())
+        return [*lag, rest]
 
     def unready(self) -> str | None:
         """None while a cluster has fresh metrics, else the reason in one line."""
+        if self._tenure is not None and not self._tenure.holds():
+            return self._tenure.reason()
         if any(map(self._fresh, self._entries.values())):
             return None
         reasons = [f"cluster {name}: {self._reason(entry)}" for name, entry in self._entries.items()]
@@ -192,23 +231,33 @@ class Board:
         return f"the last good cycle is more than {self._staleness_threshold:g} s old"
 
     def is_leader(self) -> bool:
-        """Whether this process collects."""
-        return self._leader
+        """Whether this process collects, at this moment."""
+        return self._tenure is None or self._tenure.holds()
 
-    def clusters(self) -> list[PublishedCluster]:
-        """How each cluster is doing."""
-        return [
-            PublishedCluster(
-                name=name,
-                up=self._fresh(entry),
-                last_update=None if entry.report is None else entry.report.now,
-                error=_error(entry),
-                groups=0 if entry.report is None else len(entry.report.groups),
-                partitions=0 if entry.report is None else len(entry.report.offsets),
-                sum_lag=0 if entry.report is None else sum(g.sum_lag for g in entry.report.groups.values()),
-            )
-            for name, entry in self._entries.items()
-        ]
+    def published(self) -> Published:
+        """What there is to show to people; a stale report is left out, as it is of the metrics."""
+        return Published(
+            version=__version__,
+            now=time.time(),
+            leader=self.is_leader(),
+            poll_interval=self._poll_interval,
+            staleness_threshold=self._staleness_threshold,
+            clusters=[self._cluster_state(entry) for entry in self._entries.values()],
+        )
+
+    def _cluster_state(self, entry: _Entry) -> ClusterState:
+        return ClusterState(
+            name=entry.cluster.name,
+            report=entry.report if self.is_leader() and self._fresh(entry) else None,
+            last_good=None if entry.report is None else entry.report.now,
+            failing=entry.cycle is not None and not entry.up,
+            history=entry.history,
+            phases={} if entry.cycle is None else entry.cycle.phases,
+            cycle_seconds=None if entry.cycle is None else entry.cycle_seconds,
+            overruns=entry.overruns,
+            unread_partitions=entry.reads.unread_partitions,
+            faults=entry.faults.lasting,
+        )
 
     # How bytes are made.
 
@@ -221,6 +270,10 @@ class Board:
             time_lag=self._time_lag,
         )
 
+    def _blocks_while_leading(self, cluster: Cluster, report: LagReport) -> list[samples.Block]:
+        # A push asks for one cluster after the other, and may take long.
+        return self._lag_blocks(cluster, report) if self.is_leader() else []
+
     async def _swap(self, lines: Mapping[str, text.Lines], measured: _Entry | None = None) -> None:
         async with self._publishing:
             for name, new in lines.items():
@@ -231,18 +284,30 @@ class Board:
             if measured is not None and measured.cycle is not None:
                 measured.cycle_seconds = trio.current_time() - measured.cycle.started
                 measured.overruns += measured.cycle_seconds > self._poll_interval
-            self._bodies = self._finish()
+            self._finish()
 
-    def _finish(self) -> text.Bodies:
-        status = [
-            block for entry in self._entries.values() for block in samples.cluster_blocks(self._status(entry))
-        ]
-        process = samples.process_blocks(
-            version=__version__, up=self._up(), leader=self._leader, exports=self._exports
+    def _finish(self) -> None:
+        extra = self._runtime.render()
+        self._leading = self._publication(self._shared, extra, leader=True)
+        # Nobody asks for it where there is no election.
+        self._standing_by = (
+            self._leading if self._tenure is None else self._publication(text.prefix([]), extra, leader=False)
         )
-        blocks = [*status, *process]
-        self._status_observed = Observation(time.time(), lambda: blocks)
-        return text.finish(self._shared, [text.lines(blocks)], extra=self._runtime.render())
+
+    def _publication(
+        self, shared: text.Prefix, extra: Mapping[text.Format, bytes], *, leader: bool
+    ) -> _Publication:
+        blocks = [
+            block
+            for entry in self._entries.values()
+            for block in samples.cluster_blocks(self._status(entry, leader=leader))
+        ]
+        up = self._up() if leader else None
+        blocks += samples.process_blocks(
+            version=__version__, up=up, leader=leader, exports=self._exports, reloads=self._reloads
+        )
+        bodies = text.finish(shared, [text.lines(blocks)], extra=extra)
+        return _Publication(bodies, Observation(time.time(), lambda: blocks))
 
     def _fresh(self, entry: _Entry) -> bool:
         return trio.current_time() < entry.fresh_until
@@ -252,13 +317,13 @@ class Board:
             return True
         return False if trio.current_time() >= self._started + self._staleness_threshold else None
 
-    def _status(self, entry: _Entry) -> samples.ClusterStatus:
-        report = entry.report if self._fresh(entry) else None
-        cycle = entry.cycle
+    def _status(self, entry: _Entry, *, leader: bool) -> samples.ClusterStatus:
+        report = entry.report if leader and self._fresh(entry) else None
+        cycle = entry.cycle if leader else None
         return samples.ClusterStatus(
             name=entry.cluster.name,
             labels=entry.cluster.labels,
-            up=entry.up and report is not None,
+            up=entry.up and report is not None if leader else None,
             overruns=entry.overruns,
             errors=entry.faults.counts,
             clamped=entry.clamped,

@@ -19,6 +19,7 @@ from klag_trio.services.stopwatch import Stopwatch
 from klag_trio.services.time_lag import TimeLag
 
 _BACKOFF_BASE = 1.0
+_RECYCLE = "recycle"
 
 
 class Recyclable(Protocol):
@@ -53,10 +54,19 @@ class Collector:
         self._recycle_interval = exporter.performance.client_recycle_interval
         self._log = structlog.get_logger(__name__).bind(cluster=name)
         self._last: LagReport = EMPTY_REPORT
+        self._refused: Fault | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start a cycle every poll_interval; one that overran is followed by the next at once."""
         task_status.started()
+        try:
+            await self._cycles()
+        finally:
+            # Ending a connection waits for librdkafka's threads, and nobody else does it off the event loop.
+            with trio.CancelScope(shield=True):
+                await self._time_lag.recycle()
+
+    async def _cycles(self) -> None:
         failures = 0
         cycles = 0
         due = trio.current_time()
@@ -66,28 +76,35 @@ class Collector:
             good = await self._cycle(started)
             cycles += 1
             if self._recycle_interval and cycles % self._recycle_interval == 0:
-                await self._time_lag.recycle()
-                try:
-                    await self._client.recycle()
-                except ClusterUnavailable as exc:
-                    self._board.faults(self._name).record(exc.stage, "", exc.fault)
+                await self._recycle()
             if good:
                 failures = 0
                 due = _next_start(due, trio.current_time(), self._interval)
             else:
                 failures += 1
                 delay = full_jitter(failures, base=_BACKOFF_BASE, cap=self._interval, random=random())  # noqa: S311
-                due = trio.current_time() + delay
+                # From its start on: one that waited in vain has let the cluster rest long enough.
+                due = max(trio.current_time(), started + delay)
+
+    async def _recycle(self) -> None:
+        await self._time_lag.recycle()
+        self._refused = None
+        try:
+            await self._client.recycle()
+        except ClusterUnavailable as exc:
+            self._board.faults(self._name).record(_RECYCLE, "", exc.fault)
+            self._refused = exc.fault
 
     async def _cycle(self, started: float) -> bool:
+        if self._refused is not None:
+            self._board.faults(self._name).lasts(_RECYCLE, "", self._refused)
         watch = Stopwatch()
         found: LagReport | None = None
         try:
             with trio.fail_after(self._threshold):
                 found = await self._collect(watch, started + self._threshold)
         except* ClusterUnavailable as unavailable:
-            for exc in leaves(unavailable):
-                self._board.faults(self._name).record(exc.stage, "", exc.fault)
+            self._record(unavailable)
         except* trio.TooSlowError:
             late = Fault("_TIMED_OUT", "the cycle did not end within exporter.staleness_threshold")
             self._board.faults(self._name).record("cycle", "", late)
@@ -101,6 +118,12 @@ class Collector:
         )
         return found is not None
 
+    def _record(self, unavailable: BaseExceptionGroup[ClusterUnavailable]) -> None:
+        # Not in the frame that caught it: a name there would make a ring of the error, its traceback and the
+        # frame, and what the frames hold, Kafka clients among it, would live until the next collection.
+        for exc in leaves(unavailable):
+            self._board.faults(self._name).record(exc.stage, "", exc.fault)
+
     async def _collect(self, watch: Stopwatch, deadline: float) -> LagReport:
         snapshot = await self._reader.snapshot(watch)
         with watch("timestamps"):
@@ -108,7 +131,7 @@ class Collector:
             within = (deadline - trio.current_time()) / 2
             records = await self._time_lag.first_records(snapshot, within=within)
         with watch("policies"):
-            policies = await self._reader.cleanup_policies(policies_wanted(snapshot, records))
+            policies = await self._reader.policies.of(policies_wanted(snapshot, records))
         with watch("report"):
             return await trio.to_thread.run_sync(
                 lambda: report(

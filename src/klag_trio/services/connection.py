@@ -25,10 +25,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import attrs
 import h11
@@ -44,13 +42,14 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
 
 from klag_trio.services.burst import Bursts
+from klag_trio.services.transport import RefusedError, make_transport
+from klag_trio.services.turns import Turns
+from klag_trio.services.web_security import Security
 
 _log = structlog.get_logger(__name__)
 
-# h11 lets an event grow to 16 KiB while it is incomplete: more in one read could pass it whole.
-_RECEIVE = 16 * 1024
 _PIECE = 256 * 1024
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_END_OF_HEADERS = b"\r\n\r\n"
 
 SHARED_BODY = "klag_trio.shared_body"
 """The ASGI extension, and the type of its one message, whose `chunks` are a whole body in order."""
@@ -61,17 +60,46 @@ class Patience:
     """How long the server waits for its clients, in seconds."""
 
     request: float = 10
-    """For the headers of a connection's first request, and from the first byte on for those of any other."""
+    """For the client's part of a handshake, for the headers of a connection's first request, and from the
+    first byte on for those of any other."""
     keep_alive: float = 75
     """For the next request: longer than usual scrape intervals, so that a scraper keeps its connection."""
     burst: float = 0.25
     """For the client to take a body in a burst; what is left then goes out piece by piece."""
     piece: float = 30
-    """For the client to take each 256 KiB of an answer: 9 KB/s is enough, however long the whole takes."""
+    """For the client to take each 256 KiB of an answer, so that who reads nothing is soon found out."""
+    answer: float = 120
+    """For the client to take the whole of an answer. While it does it makes no room for others; and no
+    scrape is waited for so long: `scrape_timeout` is 10 s by default, and `scrape_interval` at most."""
     linger: float = 2
     """For a refused client to finish sending and read why."""
     stop: float = 0.5
     """For answers under way when the server is told to stop."""
+
+
+class Waiting(Protocol):
+    """Who has to know which connections wait for a request: they are the ones to be given up for others."""
+
+    def begins(self, connection: Connection) -> None:
+        """From now on this one waits."""
+
+    def ends(self, connection: Connection) -> None:
+        """It no longer does; also called where it never did."""
+
+
+@attrs.frozen(kw_only=True)
+class Site:
+    """What all connections of a server share."""
+
+    app: AppWrapper
+    config: Config
+    context: WorkerContext
+    patience: Patience
+    bursts: Bursts
+    handshakes: trio.CapacityLimiter
+    waiting: Waiting
+    turns: Turns
+    security: Callable[[], Security]
 
 
 class Connection:
@@ -80,30 +108,22 @@ class Connection:
     hypercorn's protocol takes it for the `TaskGroup` that runs the app and hands it what is to be sent.
     """
 
-    def __init__(
-        self,
-        app: AppWrapper,
-        config: Config,
-        context: WorkerContext,
-        patience: Patience,
-        bursts: Bursts,
-        stream: trio.SocketStream,
-    ) -> None:
-        self._context = context
-        self._patience = patience
-        self._bursts = bursts
-        self._stream = stream
-        bursts.prepare(stream.socket)
+    def __init__(self, site: Site, stream: trio.SocketStream) -> None:
+        self._site = site
+        self._patience = site.patience
+        self._security = site.security()
+        self._transport = make_transport(stream, self._security, site.bursts, site.handshakes)
+        self._scope = trio.CancelScope()
         self._send_lock = trio.Lock()
         self._idle = True
         self._cut = False
         self._protocol = _Http1(
-            app,
-            config,
-            context,
+            site.app,
+            site.config,
+            site.context,
             self,  # type: ignore[arg-type]  # HTTP/1.1 calls nothing but spawn_app
             ConnectionState({}),
-            ssl=False,
+            ssl=self._security.tls is not None,
             client=None,
             server=None,
             send=self._on_event,
@@ -112,19 +132,28 @@ class Connection:
     async def run(self) -> None:
         """Answer requests until either side closes; the stream is closed on return."""
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                self._scope = nursery.cancel_scope
-                self._scope.deadline = trio.current_time() + self._patience.request
-                nursery.start_soon(self._close_when_stopping)
-                await self._read()
+            with self._scope:
+                self._site.waiting.begins(self)
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    nursery.start_soon(self._close_when_stopping)
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        await self._transport.start(self._patience.request)
+                        self._scope.deadline = trio.current_time() + self._patience.request
+                        await self._read()
+                    # What is under way has nobody to go to; where it has, _read does not come back.
+                    self._scope.cancel()
             if not self._cut and self._protocol.connection.their_state in (h11.SEND_BODY, h11.ERROR):
                 await self._linger()
+        except* RefusedError as group:
+            _log.debug("a client was refused", reason="; ".join(map(str, group.exceptions)))
         finally:
-            if self._cut:
-                # What the client has not taken would stay in the kernel's memory for minutes.
-                self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            await trio.aclose_forcefully(self._stream)
+            self._site.waiting.ends(self)
+            await self._transport.close(reset=self._cut)
+
+    def give_up(self) -> None:
+        """Close it, whatever it waits for."""
+        self._scope.cancel()
 
     async def spawn_app(
         self,
@@ -158,30 +187,38 @@ class Connection:
         await send(None)
 
     async def _read(self) -> None:
+        """Take in what comes. Returns once nobody is left to be answered."""
         while True:
-            try:
-                # Not the stream's receive_some: the socket blocks while a burst is under way.
-                data = await self._stream.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
-            except OSError:
-                self._scope.cancel()
-                return
+            data = await self._transport.receive()
             if self._idle:
+                if data and self._site.security().tls is not self._security.tls:
+                    # It shook hands under a configuration that no longer holds, and has to do so anew.
+                    return
                 self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._patience.request)
+                if _END_OF_HEADERS in data:
+                    # A client that has said what it wants is not to blame for the crowd that it is in.
+                    self._scope.deadline = math.inf
+                    await self._site.turns.take(data)
+                    self._scope.deadline = trio.current_time() + self._patience.request
             await self._protocol.handle(RawData(data))
             if not data:
                 break
         # A client that has said all it will say may still wait for its answer.
-        if self._idle:
-            self._scope.cancel()
+        if not self._idle:
+            await trio.sleep_forever()
 
     async def _on_event(self, event: Event) -> None:
         """Do what hypercorn's protocol decided."""
+        if isinstance(event, (RawData, _SharedBody)) and self._scope.deadline == math.inf:
+            # Its first bytes: what the app took before them is not the client's time.
+            self._scope.deadline = trio.current_time() + self._patience.answer
         if isinstance(event, RawData):
             await self._send(event.data)
         elif isinstance(event, _SharedBody):
             await self._send_body(event)
         elif isinstance(event, Updated):
             self._idle = event.idle
+            (self._site.waiting.begins if event.idle else self._site.waiting.ends)(self)
             self._scope.deadline = trio.current_time() + self._wait_for_request() if event.idle else math.inf
         elif isinstance(event, Closed):
             self._scope.cancel()
@@ -204,8 +241,8 @@ class Connection:
     async def _burst(self, chunks: list[memoryview]) -> list[memoryview]:
         self._cut = True
         try:
-            left = await self._bursts.send(self._stream.socket, chunks)
-        except OSError:
+            left = await self._transport.burst(chunks)
+        except trio.BrokenResourceError:
             await self._give_up()
             return []
         self._cut = False
@@ -219,7 +256,7 @@ class Connection:
     async def _send_piece(self, piece: memoryview) -> None:
         self._cut = True
         with trio.move_on_after(self._patience.piece), contextlib.suppress(trio.BrokenResourceError):
-            await self._stream.send_all(piece)
+            await self._transport.send(piece)
             self._cut = False
         if self._cut:
             await self._give_up()
@@ -230,16 +267,14 @@ class Connection:
         await trio.lowlevel.checkpoint()
 
     async def _close_when_stopping(self) -> None:
-        await self._context.terminated.wait()
+        await self._site.context.terminated.wait()
         if self._idle:
             self._scope.cancel()
 
     async def _linger(self) -> None:
         """Let a client that still sends read the answer: closing on unread bytes resets the connection."""
         with trio.move_on_after(self._patience.linger), contextlib.suppress(trio.BrokenResourceError):
-            await self._stream.send_eof()
-            while await self._stream.receive_some(_RECEIVE):
-                pass
+            await self._transport.finish()
 
 
 async def _ignore(message: ASGIReceiveEvent) -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TypeVar
 
 import attrs
 import structlog
 
 from klag_trio.domain.mends import mend
-from klag_trio.domain.offsets import Fault
+from klag_trio.domain.offsets import Fault, TopicPartition
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _NAMED = 10
 """Subjects of one kind of error that are logged one by one in one cycle; the rest are only counted."""
+
+
+_NOT_READING = {"cycle": "end a cycle in time", "recycle": "make the client anew"}
+"""What is done in the stages in which nothing is read."""
 
 
 @attrs.frozen
@@ -50,27 +58,48 @@ class FaultLog:
         self._counts[stage, fault.code] += 1
         self._current[_Trouble(stage, subject, fault.code)] = fault
 
+    def sift(self, stage: str, answers: Mapping[K, V | Fault]) -> dict[K, V]:
+        """Count the errors among answers by topic, group or partition, and give the others."""
+        good: dict[K, V] = {}
+        for key, answer in answers.items():
+            if isinstance(answer, Fault):
+                subject = f"{key.topic}/{key.partition}" if isinstance(key, TopicPartition) else str(key)
+                self.record(stage, subject, answer)
+            else:
+                good[key] = answer
+        return good
+
     def lasts(self, stage: str, subject: str, fault: Fault) -> None:
         """Say that an error of an earlier cycle is taken to last, without having been met again."""
         self._current.setdefault(_Trouble(stage, subject, fault.code), fault)
 
-    def end_cycle(self) -> None:
-        """Log what began and what ended with the cycle that ran."""
+    def end_cycle(self, *, good: bool = True) -> None:
+        """Log what began and what ended with the cycle that ran.
+
+        One that was not good ends nothing: it has not asked everything.
+        """
+        if not good:
+            for trouble, fault in self._lasting.items():
+                self._current.setdefault(trouble, fault)
         begun = [trouble for trouble in self._current if trouble not in self._lasting]
         ended = [trouble for trouble in self._lasting if trouble not in self._current]
         for trouble in _named(begun, partial(self._log.warning, "more of these began")):
             fault = self._current[trouble]
             extra = {"mend": hint} if (hint := mend(trouble.stage, trouble.code)) else {}
             self._log.warning(
-                f"cannot read {trouble.stage}",
+                f"cannot {_doing(trouble)}",
                 subject=trouble.subject,
                 code=trouble.code,
                 error=fault.message,
                 **extra,
             )
         for trouble in _named(ended, partial(self._log.info, "more of these ended")):
-            self._log.info(f"can read {trouble.stage} again", subject=trouble.subject, code=trouble.code)
+            self._log.info(f"can {_doing(trouble)} again", subject=trouble.subject, code=trouble.code)
         self._lasting, self._current = self._current, {}
+
+
+def _doing(trouble: _Trouble) -> str:
+    return _NOT_READING.get(trouble.stage, f"read {trouble.stage}")
 
 
 def _named(troubles: list[_Trouble], say_of_rest: Callable[..., object]) -> list[_Trouble]:

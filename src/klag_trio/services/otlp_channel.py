@@ -1,6 +1,6 @@
 """Requests to an OpenTelemetry collector over gRPC.
 
-The generated client is used, and not the metric exporter of OpenTelemetry's SDK, which wraps it: that one
+gRPC's own client is used, and not the metric exporter of OpenTelemetry's SDK, which wraps it: that one
 holds its deadline for each split of a payload alone, sleeps between its own attempts, tells nobody but its
 logger why it failed, passes over what a collector rejects of a request, and goes on with other certificates
 where the one it was given is missing.
@@ -15,12 +15,12 @@ import attrs
 import grpc  # type: ignore[import-untyped]
 import trio
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from klag_trio import __version__
 from klag_trio.services.otlp_settings import OtlpSettings
 
+_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 # https://opentelemetry.io/docs/specs/otlp/#failures; RESOURCE_EXHAUSTED only where the collector says when.
 _RETRYABLE = {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
 
@@ -52,14 +52,14 @@ class OtlpChannel:
         self._settings = settings
         self._channel: grpc.Channel | None = None
 
-    async def send(self, request: ExportMetricsServiceRequest, seconds: float) -> Rejected:
-        """Send a request, from a worker thread, which compresses it; the wait for the answer takes none.
+    async def send(self, body: bytes, seconds: float) -> Rejected:
+        """Send an ExportMetricsServiceRequest, from a worker thread; the wait for the answer takes none.
 
         Raises:
             ExportError: it failed, or was not answered within so many seconds.
 
         """
-        call = await trio.to_thread.run_sync(self._start, request, seconds)
+        call = await trio.to_thread.run_sync(self._start, body, seconds)
         answered = trio.Event()
         token = trio.lowlevel.current_trio_token()
 
@@ -74,11 +74,13 @@ class OtlpChannel:
             call.cancel()
         return _answer(call)
 
-    def _start(self, request: ExportMetricsServiceRequest, seconds: float) -> Any:
+    def _start(self, body: bytes, seconds: float) -> Any:
         if self._channel is None:
             self._channel = _connect(self._settings)
-        stub = MetricsServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        return stub.Export.future(request, timeout=seconds, metadata=self._settings.headers)
+        export = self._channel.unary_unary(
+            _METHOD, response_deserializer=ExportMetricsServiceResponse.FromString
+        )
+        return export.future(body, timeout=seconds, metadata=self._settings.headers)
 
     def close(self) -> None:
         """Let go of the connection; the next request makes a new one.

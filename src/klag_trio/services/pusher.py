@@ -9,12 +9,11 @@ from typing import Literal, Protocol
 import attrs
 import structlog
 import trio
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from klag_trio import allocator
 from klag_trio.domain.backoff import full_jitter
 from klag_trio.exposition.observation import Observation
-from klag_trio.exposition.otlp import Source, points, requests
+from klag_trio.exposition.otlp import Request, Source, requests
 from klag_trio.services.otlp_channel import ExportError, Rejected
 from klag_trio.services.otlp_settings import OtlpSettings
 
@@ -39,8 +38,8 @@ class Publication(Protocol):
 class Sender(Protocol):
     """The way to the collector."""
 
-    async def send(self, request: ExportMetricsServiceRequest, seconds: float) -> Rejected:
-        """Send a request and return what was rejected of it; raises ExportError."""
+    async def send(self, body: bytes, seconds: float) -> Rejected:
+        """Send an ExportMetricsServiceRequest and return what was rejected of it; raises ExportError."""
 
     def close(self) -> None:
         """Start over with the next request."""
@@ -119,14 +118,14 @@ class Pusher:
             if rejected.samples:
                 self._fails("REJECTED", rejected.reason)
             progress.rejected += rejected.samples
-            progress.sent += points(request) - rejected.samples
+            progress.sent += request.samples - rejected.samples
         progress.done = True
 
-    async def _send(self, request: ExportMetricsServiceRequest) -> Rejected:
+    async def _send(self, request: Request) -> Rejected:
         failures = 0
         while True:
             try:
-                return await self._sender.send(request, self._timeout)
+                return await self._sender.send(request.body, self._timeout)
             except ExportError as error:
                 self._sender.close()
                 if not error.retryable:

@@ -2,68 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import count
-from random import random
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
+import attrs
 import trio
 
 from klag_trio.config import Cluster, Performance
-from klag_trio.domain.backoff import full_jitter
 from klag_trio.domain.filters import NameFilter
 from klag_trio.domain.offsets import (
-    CleanupPolicy,
     ClusterSnapshot,
     ClusterUnavailable,
     Commits,
     ConsumerGroup,
     Fault,
     GroupDescription,
-    GroupListing,
     GroupState,
     Member,
     TopicPartition,
 )
 from klag_trio.services.cached import Cached
+from klag_trio.services.cluster_admin import ClusterAdmin, attempt, is_gone, is_silence
 from klag_trio.services.faults import FaultLog
+from klag_trio.services.group_reader import GroupReader
+from klag_trio.services.listing import Listed, Listing
+from klag_trio.services.policies import CleanupPolicies
 from klag_trio.services.stopwatch import Stopwatch
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-_GONE = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"})
 _NO_OWNERS: Mapping[TopicPartition, Member] = {}
-_RETRY_BASE = 0.1
-_RETRY_CAP = 2.0
+# The part of its timeout after which a call is not waited for before the next is made.
+_SOON = 0.1
 
 
-class ClusterAdmin(Protocol):
-    """What is asked of a cluster. Each method raises ClusterUnavailable where no answer came at all."""
+@attrs.define
+class _Surroundings:
+    """What is there, as far as it was told."""
 
-    async def topics(self) -> Mapping[str, Sequence[int]]:
-        """Every topic with its partitions."""
-
-    async def groups(self) -> GroupListing:
-        """Every group with its state."""
-
-    async def describe(self, groups: Sequence[str]) -> Mapping[str, GroupDescription | Fault]:
-        """The state of each group and who owns which partition."""
-
-    async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
-        """The committed offsets of each group."""
-
-    async def earliest(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | Fault]:
-        """The low watermark of each partition."""
-
-    async def latest(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | Fault]:
-        """The high watermark of each partition."""
-
-    async def cleanup_policies(self, topics: Sequence[str]) -> Mapping[str, CleanupPolicy | Fault]:
-        """The cleanup policy of each topic."""
-
-    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str | Fault]:
-        """The id of each topic."""
+    partitions: Sequence[TopicPartition]
+    groups: Listed
+    groups_were_cached: bool
+    earliest: Mapping[TopicPartition, int | Fault] = attrs.field(factory=dict)
+    topic_ids: dict[str, str | Fault] = attrs.field(factory=dict)
 
 
 class SnapshotReader:
@@ -88,18 +67,23 @@ class SnapshotReader:
         self._admin = admin
         self._faults = faults
         self._wall_clock = wall_clock
-        self._retries = performance.group_fetch_retries
-        self._wants_group = NameFilter(cluster.group_whitelist, cluster.group_blacklist)
+        self._soon = performance.kafka_timeout * _SOON
         self._wants_topic = NameFilter(cluster.topic_whitelist, cluster.topic_blacklist)
         self._partitions: Cached[Sequence[TopicPartition]] = Cached(performance.metadata_cache_ttl)
-        self._listing: Cached[dict[str, GroupState]] = Cached(performance.consumer_groups_cache_ttl)
-        self._policy_ttl = performance.compacted_topics_cache_ttl
-        self._policies: dict[str, Cached[CleanupPolicy]] = {}
-        self._last_listed: dict[str, GroupState] = {}
-        self._slow_groups: set[str] = set()
-        self._keep_seconds = keep_seconds
+        self._listing = Listing(
+            admin,
+            NameFilter(cluster.group_whitelist, cluster.group_blacklist),
+            faults,
+            ttl=performance.consumer_groups_cache_ttl,
+            keep_seconds=keep_seconds,
+        )
+        self._groups = GroupReader(
+            admin, faults, retries=performance.group_fetch_retries, keep_seconds=keep_seconds
+        )
+        self.policies = CleanupPolicies(admin, faults, performance.compacted_topics_cache_ttl)
         self._identify = identify_topics
-        self._descriptions: dict[str, Cached[GroupDescription]] = {}
+        # Only where topics are to be identified.
+        self._committed: Sequence[str] = ()
 
     async def snapshot(self, watch: Stopwatch) -> ClusterSnapshot:
         """What the cluster says now.
@@ -108,43 +92,34 @@ class SnapshotReader:
             ClusterUnavailable: no answer for groups, topics or watermarks.
 
         """
-        with watch("topics"):
-            partitions = self._partitions.get() or await self._ask_topics()
-        with watch("groups"):
-            cached = self._listing.get()
-            listed = await self._ask_groups() if cached is None else cached
-
+        found = await self._look_around(watch)
+        partitions, listed, earliest = found.partitions, found.groups, found.earliest
         descriptions: Mapping[str, GroupDescription] = {}
-        topic_ids: Mapping[str, str] = {}
 
         async def describe() -> None:
             nonlocal descriptions
             with watch("members"):
-                descriptions = await self._describe(listed)
+                descriptions = await self._groups.describe(listed)
 
-        async def identify(commits: Mapping[str, Commits | Fault]) -> None:
-            nonlocal topic_ids
+        async def identify(topics: Sequence[str]) -> None:
             with watch("topic ids"):
-                topic_ids = await self._ask_topic_ids(commits)
+                found.topic_ids |= await attempt(self._admin.topic_ids, topics)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(describe)
-            with watch("earliest"):
-                earliest = await self._admin.earliest(partitions) if partitions else {}
             with watch("committed"):
-                commits = await self._ask_commits(listed)
+                commits = await self._groups.commits(listed)
             now = self._wall_clock()
-            if self._identify:
-                nursery.start_soon(identify, commits)
+            if self._identify and (new := self._take_in_committed(commits)):
+                nursery.start_soon(identify, new)
             with watch("latest"):
-                latest = await self._admin.latest(partitions) if partitions else {}
+                latest = await self._ask_latest(partitions, earliest)
 
         watch.mark_polled()
 
-        if cached is not None and _may_be_gone(listed, descriptions, commits):
-            with watch("groups"):
-                still_there = await self._ask_groups()
-            listed = {group: state for group, state in listed.items() if group in still_there}
+        listed = await self._listing.without_deleted(
+            listed, commits, descriptions, watch, were_cached=found.groups_were_cached
+        )
         existing = await self._without_gone(partitions, earliest, latest)
         if existing is not partitions:
             earliest = {tp: earliest[tp] for tp in existing if tp in earliest}
@@ -163,114 +138,109 @@ class SnapshotReader:
         return ClusterSnapshot(
             now=now,
             partitions=existing,
-            earliest=self._answers("earliest", earliest),
-            latest=self._answers("latest", latest),
+            earliest=self._faults.sift("earliest", earliest),
+            latest=self._faults.sift("latest", latest),
             groups=groups,
             failed_groups=failed,
-            topic_ids=topic_ids,
+            topic_ids=self._identified(found.topic_ids),
         )
 
-    async def cleanup_policies(self, topics: set[str]) -> dict[str, CleanupPolicy]:
-        """The policies of these topics; one that could never be read is missing and in the fault log."""
-        known = {topic: cached.get() for topic in topics if (cached := self._policies.get(topic))}
-        unknown = sorted(topic for topic in topics if known.get(topic) is None)
-        policies = {topic: policy for topic, policy in known.items() if policy is not None}
-        if unknown:
-            try:
-                answers = await self._admin.cleanup_policies(unknown)
-            except ClusterUnavailable as exc:
-                answers = dict.fromkeys(unknown, exc.fault)
-            for topic, policy in self._answers("policies", answers).items():
-                self._policies.setdefault(topic, Cached(self._policy_ttl)).put(policy)
-            # One that cannot be read any more is better taken for what it was than for Kafka's default.
-            policies.update(
-                (topic, last)
-                for topic in unknown
-                if (cached := self._policies.get(topic)) is not None and (last := cached.last) is not None
-            )
-        return policies
+    async def _look_around(self, watch: Stopwatch) -> _Surroundings:
+        """Ask what is there.
+
+        A broker that hangs costs the cycle its timeout once, not once for each.
+        """
+        listed = self._listing.cached()
+        found = _Surroundings(self._partitions.last or (), listed or {}, listed is not None)
+        told = trio.Event()
+        failures: dict[str, Fault] = {}
+
+        async def ask_topics() -> None:
+            with watch("topics"):
+                try:
+                    found.partitions = self._partitions.get() or await self._ask_topics()
+                except ClusterUnavailable as exc:
+                    failures["topics"] = exc.fault
+            told.set()
+
+        async def ask_groups() -> None:
+            with watch("groups"):
+                try:
+                    found.groups = await self._listing.ask()
+                except ClusterUnavailable as exc:
+                    failures["groups"] = exc.fault
+
+        async def ask_topic_ids() -> None:
+            with watch("topic ids"):
+                found.topic_ids = await attempt(self._admin.topic_ids, self._committed)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_topics)
+            if not found.groups_were_cached:
+                nursery.start_soon(ask_groups)
+            if self._committed:
+                nursery.start_soon(ask_topic_ids)
+            # The listing tells librdkafka the leaders too. One that does not come soon is for the next cycle.
+            with trio.move_on_after(self._soon if found.partitions else inf):
+                await told.wait()
+            partitions = found.partitions
+            with watch("earliest"):
+                found.earliest = await attempt(self._admin.earliest, partitions) if partitions else {}
+        found.partitions = partitions
+        self._bear(failures, found)
+        return found
+
+    def _bear(self, failures: Mapping[str, Fault], found: _Surroundings) -> None:
+        """Do without what one broker that hangs did not tell, where it is known from before.
+
+        Raises:
+            ClusterUnavailable: the cluster is away, of which one error says enough, or it is not known.
+
+        """
+        silent = _where_nothing_came(found.earliest)
+        last_listed = self._listing.last()
+        for stage, known in (("topics", bool(found.partitions)), ("groups", last_listed is not None)):
+            fault = failures.get(stage)
+            if fault is not None and (silent is not None or not known or not fault.retriable):
+                raise ClusterUnavailable(stage, fault)
+        if silent is not None:
+            raise ClusterUnavailable("watermarks", silent)
+        for stage, fault in failures.items():
+            self._faults.record(stage, "", fault)
+        if "groups" in failures and last_listed is not None:
+            found.groups = last_listed
+
+    async def _ask_latest(
+        self, partitions: Sequence[TopicPartition], earliest: Mapping[TopicPartition, int | Fault]
+    ) -> Mapping[TopicPartition, int | Fault]:
+        # A leader that was silent a moment ago is not waited for again: what is known of it goes for both.
+        silent = {tp: answer for tp, answer in earliest.items() if is_silence(answer)}
+        asked = [tp for tp in partitions if tp not in silent] if silent else partitions
+        return {**silent, **await self._admin.latest(asked)} if asked else silent
 
     async def _ask_topics(self) -> Sequence[TopicPartition]:
         topics = await self._admin.topics()
         wanted = sorted(self._wants_topic.select(topics))
-        # Their policies are asked for again when they come back.
-        self._policies = {topic: self._policies[topic] for topic in wanted if topic in self._policies}
+        self.policies.forget_besides(wanted)
         return self._partitions.put([TopicPartition(t, partition) for t in wanted for partition in topics[t]])
 
-    async def _ask_groups(self) -> dict[str, GroupState]:
-        listing = await self._admin.groups()
-        groups = dict(listing.groups)
-        for fault in listing.faults:
-            self._faults.record("groups", "", fault)
-        if listing.faults:
-            # A broker did not answer: what it would have listed is not gone because of that.
-            groups = {**self._last_listed, **groups}
-        self._last_listed = groups
-        wanted = {group: groups[group] for group in self._wants_group.select(groups)}
-        if listing.faults:
-            return wanted
-        return self._listing.put(wanted)
-
-    async def _describe(self, listed: Mapping[str, GroupState]) -> Mapping[str, GroupDescription]:
-        with_members = [group for group, state in listed.items() if state.has_members]
-        if not with_members:
-            return {}
-        described = self._answers("members", await self._ask_each(self._admin.describe, with_members))
-        for group in with_members:
-            # A group that cannot be described for a while keeps its members: its series keep their labels.
-            last = self._descriptions.setdefault(group, Cached(self._keep_seconds))
-            if group in described:
-                last.put(described[group])
-            elif (known := last.get()) is not None:
-                described[group] = known
-        self._descriptions = {group: self._descriptions[group] for group in with_members}
-        return described
-
-    async def _ask_commits(self, listed: Mapping[str, GroupState]) -> dict[str, Commits | Fault]:
-        # Those that failed last time come last, so that they take no other group's time.
-        groups = sorted(listed, key=self._slow_groups.__contains__)
-        if not groups:
-            return {}
-        commits = await self._ask_each(self._admin.commits, groups)
-        self._slow_groups = {group for group, answer in commits.items() if isinstance(answer, Fault)}
-        for group, answer in commits.items():
-            if isinstance(answer, Fault):
-                self._faults.record("committed", group, answer)
-                continue
-            for tp, offset in answer.items():
-                if isinstance(offset, Fault):
-                    self._faults.record("committed", f"{group} {tp.topic}/{tp.partition}", offset)
-        return commits
-
-    async def _ask_topic_ids(self, commits: Mapping[str, Commits | Fault]) -> Mapping[str, str]:
+    def _take_in_committed(self, commits: Mapping[str, Commits | Fault]) -> Sequence[str]:
+        """The topics that groups have committed to since the last time."""
         committed = {
             tp.topic for commit in commits.values() if not isinstance(commit, Fault) for tp in commit
         }
-        topics = sorted(topic for topic in committed if self._wants_topic(topic))
-        if not topics:
-            return {}
-        try:
-            answers = await self._admin.topic_ids(topics)
-        except ClusterUnavailable as exc:
-            answers = dict.fromkeys(topics, exc.fault)
-        present = {topic: answer for topic, answer in answers.items() if not _is_gone(answer)}
-        return self._answers("topic ids", present)
+        known = set(self._committed)
+        self._committed = sorted(topic for topic in committed if self._wants_topic(topic))
+        return [topic for topic in self._committed if topic not in known]
 
-    async def _ask_each(
-        self, ask: Callable[[Sequence[str]], Awaitable[Mapping[str, V | Fault]]], groups: Sequence[str]
-    ) -> dict[str, V | Fault]:
-        """Each group's answer; where a fault may pass, the one of up to group_fetch_retries more attempts."""
-        answers: dict[str, V | Fault] = {}
-        for attempt in count(1):
-            try:
-                answers.update(await ask(groups))
-            except ClusterUnavailable as exc:
-                answers.update(dict.fromkeys(groups, exc.fault))
-            groups = [g for g in groups if isinstance(answer := answers.get(g), Fault) and answer.retriable]
-            if not groups or attempt > self._retries:
-                break
-            await trio.sleep(full_jitter(attempt, base=_RETRY_BASE, cap=_RETRY_CAP, random=random()))  # noqa: S311
-        return answers
+    def _identified(self, answers: Mapping[str, str | Fault]) -> Mapping[str, str]:
+        """The ids of the topics that groups have committed to and that are still there."""
+        there = {
+            topic: answer
+            for topic in self._committed
+            if (answer := answers.get(topic)) is not None and not is_gone(answer)
+        }
+        return self._faults.sift("topic ids", there)
 
     async def _without_gone(
         self,
@@ -279,42 +249,23 @@ class SnapshotReader:
     ) -> Sequence[TopicPartition]:
         some_gone = False
         for answer in answers:
-            there = [offset for offset in answer.values() if not _is_gone(offset)]
-            faults = [offset for offset in there if isinstance(offset, Fault)]
-            if faults and len(faults) == len(there):
-                raise ClusterUnavailable("watermarks", faults[0])
-            some_gone |= len(there) < len(answer)
-            if faults:
+            if (fault := _where_nothing_came(answer)) is not None:
+                raise ClusterUnavailable("watermarks", fault)
+            some_gone |= any(is_gone(offset) for offset in answer.values())
+            if any(isinstance(offset, Fault) and not is_gone(offset) for offset in answer.values()):
                 # librdkafka takes a topic that it once missed for missing until all topics are listed again.
                 self._partitions.drop()
         if not some_gone:
             return partitions
-        existing = set(await self._ask_topics())
+        try:
+            existing = set(await self._ask_topics())
+        except ClusterUnavailable as exc:
+            self._faults.record("topics", "", exc.fault)
+            return partitions
         return [tp for tp in partitions if tp in existing]
 
-    def _answers(self, stage: str, answers: Mapping[K, V | Fault]) -> dict[K, V]:
-        good: dict[K, V] = {}
-        for key, answer in answers.items():
-            if isinstance(answer, Fault):
-                subject = f"{key.topic}/{key.partition}" if isinstance(key, TopicPartition) else str(key)
-                self._faults.record(stage, subject, answer)
-            else:
-                good[key] = answer
-        return good
 
-
-def _is_gone(answer: object) -> bool:
-    return isinstance(answer, Fault) and answer.code in _GONE
-
-
-def _may_be_gone(
-    listed: Mapping[str, GroupState],
-    descriptions: Mapping[str, GroupDescription],
-    commits: Mapping[str, Commits | Fault],
-) -> bool:
-    """Whether a group that a kept listing names looks deleted: no member, and not a single commit."""
-    return any(
-        commits.get(group) == {}
-        and not (descriptions[group].state if group in descriptions else state).has_members
-        for group, state in listed.items()
-    )
+def _where_nothing_came(watermarks: Mapping[TopicPartition, int | Fault]) -> Fault | None:
+    """Why there is not a single one of all that are not gone; None where there is."""
+    faults = [offset for offset in watermarks.values() if isinstance(offset, Fault) and not is_gone(offset)]
+    return faults[0] if faults and not any(isinstance(o, int) for o in watermarks.values()) else None

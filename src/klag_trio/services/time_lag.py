@@ -36,7 +36,7 @@ class TimeLag(Protocol):
         """Give the first record for each partition and committed offset where it is known."""
 
     async def recycle(self) -> None:
-        """Start over with new connections."""
+        """Let go of the connections; the next read makes new ones."""
 
 
 class Reader(Protocol):
@@ -50,6 +50,30 @@ class Reader(Protocol):
 
     async def aclose(self) -> None:
         """Let go of all that is kept."""
+
+
+@attrs.frozen
+class InTurn:
+    """Lets one reader of all clusters at a time have connections, for a process that may have few."""
+
+    reader: Reader
+    turn: trio.CapacityLimiter
+
+    async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
+        """Read when it is our turn, and let go of the connections with it."""
+        deadline = trio.current_time() + within
+        async with self.turn:
+            try:
+                return await self.reader.read(wanted, within=max(0, deadline - trio.current_time()))
+            finally:
+                await self.reader.rest()
+
+    async def rest(self) -> None:
+        """Do nothing: no connection outlives a turn."""
+
+    async def aclose(self) -> None:
+        """Let go of all that is kept."""
+        await self.reader.aclose()
 
 
 class NoTimeLag:

@@ -10,6 +10,7 @@ from klag_trio.domain.mends import mend
     [
         ("committed", "GROUP_AUTHORIZATION_FAILED", "DESCRIBE on the group"),
         ("earliest", "TOPIC_AUTHORIZATION_FAILED", "DESCRIBE on the topic"),
+        ("members", "TOPIC_AUTHORIZATION_FAILED", "DESCRIBE on all topics of the group"),
         ("policies", "TOPIC_AUTHORIZATION_FAILED", "DESCRIBE_CONFIGS on the topic"),
         ("groups", "CLUSTER_AUTHORIZATION_FAILED", "DESCRIBE on the cluster"),
         ("topics", "SASL_AUTHENTICATION_FAILED", "sasl.*"),

@@ -139,12 +139,13 @@ def test_what_is_wanted_lies_within_the_log_and_has_one_position_to_be_read_at(
         st.sets(st.integers(0, 200), min_size=1).map(sorted),
     ),
     st.integers(1, 12),
+    st.integers(1, 10),
     st.integers(1, 40),
 )
 def test_readers_share_all_positions_in_order_and_no_position_twice(
-    places: dict[TopicPartition, list[int]], most: int, length: int
+    places: dict[TopicPartition, list[int]], most: int, partitions: int, length: int
 ) -> None:
-    shared = shards(places, most=most, length=length)
+    shared = shards(places, most=most, partitions=partitions, length=length)
     assert 1 <= len(shared) <= most
     for tp, here in places.items():
         assert here == [place for shard in shared for place in shard.get(tp, ())]
@@ -153,9 +154,17 @@ def test_readers_share_all_positions_in_order_and_no_position_twice(
 
 
 def test_five_hundred_offsets_of_one_partition_are_shared_by_all_readers() -> None:
-    shared = shards({T0: range(500), T1: [7]}, most=10, length=32)
+    shared = shards({T0: range(500), T1: [7]}, most=10, partitions=1000, length=32)
     assert [50] * 10 == [len(shard[T0]) for shard in shared]
     assert [7] == list(shared[0][T1])
+
+
+def test_many_partitions_are_shared_by_few_readers_and_neighbours_stay_together() -> None:
+    places = {TopicPartition("orders", number): [7] for number in range(2500)}
+    shared = shards(places, most=10, partitions=1000, length=32)
+    assert [834, 833, 833] == list(map(len, shared))
+    assert list(places) == [tp for shard in shared for tp in shard]
+    assert [2500] == list(map(len, shards(places, most=1, partitions=1000, length=32)))
 
 
 # What is remembered

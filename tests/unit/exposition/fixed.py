@@ -116,5 +116,7 @@ def bodies(extra: Mapping[text.Format, bytes] | None = None) -> text.Bodies:
     reports = {"alpha": alpha(), "beta": beta()}
     shared = text.prefix([text.lines(lag_blocks(name, found)) for name, found in reports.items()])
     said = [block for name, found in reports.items() for block in samples.cluster_blocks(status(name, found))]
-    said += samples.process_blocks(version="1.2.3", up=True, leader=True, exports={"success": 4})
+    said += samples.process_blocks(
+        version="1.2.3", up=True, leader=True, exports={"success": 4}, reloads={"success": 2}
+    )
     return text.finish(shared, [text.lines(said)], extra=extra or {"text": b"", "openmetrics": b""})

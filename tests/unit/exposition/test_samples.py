@@ -172,7 +172,7 @@ def test_a_cluster_that_is_not_fresh_keeps_only_its_counts() -> None:
 def test_the_process_is_up_down_or_silent(
     up: bool | None, shown: Mapping[tuple[str, ...], int] | None
 ) -> None:
-    found = series(samples.process_blocks(version="1.2.3", up=up, leader=False, exports={}))
+    found = series(samples.process_blocks(version="1.2.3", up=up, leader=False, exports={}, reloads={}))
     assert shown == found.get("kafka_lag_exporter_up")
     assert {(): 0} == found["klag_leader"]
     assert {("1.2.3",): 1} == found["klag_build_info"]
@@ -183,6 +183,8 @@ def test_the_fixed_clusters_have_a_sample_of_every_family() -> None:
     blocks = [
         *fixed.lag_blocks("alpha", fixed.alpha()),
         *samples.cluster_blocks(fixed.status("alpha", fixed.alpha())),
-        *samples.process_blocks(version="1.2.3", up=True, leader=True, exports={"success": 4}),
+        *samples.process_blocks(
+            version="1.2.3", up=True, leader=True, exports={"success": 4}, reloads={"success": 2}
+        ),
     ]
     assert {family.name for family in (*LAG_FAMILIES, *STATUS_FAMILIES)} == series(blocks).keys()

@@ -215,7 +215,7 @@ def test_one_prefix_is_finished_again_and_again() -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_without_a_cluster_there_is_only_the_process(form: text.Format) -> None:
-    said = text.lines(process_blocks(version="1.2.3", up=None, leader=True, exports={}))
+    said = text.lines(process_blocks(version="1.2.3", up=None, leader=True, exports={}, reloads={}))
     bodies = text.finish(text.prefix([]), [said], extra=NOTHING)
     assert {"klag_leader", "klag_build_info"} == families(bodies, form).keys()
 

@@ -1,0 +1,31 @@
+"""As many descriptors as we can use.
+
+Most systems grant 1,024 to begin with, since select(2) cannot look at more; half of that is too few for a
+thousand scrapes at once. Nothing in this process calls select: Trio uses epoll, librdkafka poll.
+"""
+
+from __future__ import annotations
+
+import resource
+
+UNLIMITED = 2**31
+"""What stands for no limit."""
+
+# Twice the most connections that are held, and as many again for Kafka. Some systems grant no more than ten
+# thousand, whatever their limit says.
+_USED = 8192
+
+
+def limit() -> int:
+    """How many this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
+
+def take_what_is_used() -> None:
+    """Raise the limit as far as needs no privilege; to be called before anybody asks for it."""
+    if limit() >= _USED:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _USED if hard == resource.RLIM_INFINITY else min(hard, _USED)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,0 +1,62 @@
+"""A consumer of librdkafka's public C interface, for what confluent_kafka's classes do not offer."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaError, KafkaException, cimpl
+
+from klag_trio.kafka.librdkafka import load
+
+_CONSUMER = 1
+_DESTROY_WITHOUT_CLOSE = 8
+_ERROR_SIZE = 512
+
+
+class Handle:
+    """An `rd_kafka_t`, in the library that confluent_kafka has loaded.
+
+    It is destroyed with the last reference to it, which waits for its threads.
+    """
+
+    handle: int = 0
+
+    def __init__(self, properties: Mapping[str, str]) -> None:
+        """Check the properties; nothing is asked yet.
+
+        Raises:
+            KafkaException: librdkafka refuses one of the properties.
+
+        """
+        self.lib = lib = load(cimpl.__file__)
+        error = ctypes.create_string_buffer(_ERROR_SIZE)
+        conf = lib.rd_kafka_conf_new()
+        # The AdminClient beside this says what there is to say about the connection.
+        lib.rd_kafka_conf_set_log_cb(conf, None)
+        lib.rd_kafka_conf_enable_sasl_queue(conf, 1)
+        for name, value in properties.items():
+            if lib.rd_kafka_conf_set(conf, name.encode(), value.encode(), error, _ERROR_SIZE):
+                lib.rd_kafka_conf_destroy(conf)
+                raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
+        self.handle = lib.rd_kafka_new(_CONSUMER, conf, error, _ERROR_SIZE)
+        if not self.handle:
+            lib.rd_kafka_conf_destroy(conf)
+            raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
+        # Nobody polls this handle, and so tokens are refreshed in the background. It fails without tokens.
+        if none := lib.rd_kafka_sasl_background_callbacks_enable(self.handle):
+            lib.rd_kafka_error_destroy(none)
+
+    def destroy(self) -> None:
+        """End it, and wait for its threads."""
+        handle, self.handle = self.handle, 0
+        self.lib.rd_kafka_destroy_flags(handle, _DESTROY_WITHOUT_CLOSE)
+
+    def __del__(self) -> None:
+        if self.handle:
+            self.destroy()
+
+
+def error_of(code: int, reason: bytes | None) -> KafkaError:
+    """Make a KafkaError of what the C interface says."""
+    return KafkaError(code) if reason is None else KafkaError(code, reason.decode(errors="replace"))

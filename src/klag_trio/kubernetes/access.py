@@ -1,0 +1,102 @@
+"""Where the Kubernetes API server is, and how to prove who we are: a service account, or a kubeconfig."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where Kubernetes puts it in a pod."""
+
+
+class AccessError(Exception):
+    """There is no way to the API server, or the way is described wrongly; the message says what to mend."""
+
+
+@attrs.frozen
+class Access:
+    """How to reach an API server. What it reads from files is read again at each use: all of it rotates."""
+
+    server: str
+    """Its URL."""
+    origin: str
+    """Where this is from, for people."""
+    tls: Callable[[], ssl.SSLContext] = attrs.field(repr=False)
+    """For a new connection; raises AccessError."""
+    token: Callable[[], str | None] = attrs.field(repr=False)
+    """For a request; None where a certificate says who we are. Raises AccessError."""
+    server_name: str | None = None
+    """What its certificate is made out to, where that is not the name in the URL."""
+
+
+def find_access(
+    environ: Mapping[str, str], *, service_account: Path = SERVICE_ACCOUNT, home: Path | None = None
+) -> Access:
+    """The kubeconfig that KUBECONFIG names, else the pod's service account, else `~/.kube/config`.
+
+    Raises:
+        AccessError: there is none of them, or the one that counts is not usable.
+
+    """
+    # Only here, because it builds on this module.
+    if environ.get("KUBECONFIG"):
+        from klag_trio.kubernetes.kubeconfig import read_kubeconfig
+
+        return read_kubeconfig([Path(path) for path in environ["KUBECONFIG"].split(":") if path])
+    host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if host and (service_account / "token").exists():
+        return _in_cluster(host, port, service_account)
+    kept = (Path.home() if home is None else home) / ".kube" / "config"
+    if kept.is_file():
+        from klag_trio.kubernetes.kubeconfig import read_kubeconfig
+
+        return read_kubeconfig([kept])
+    raise AccessError(
+        "leader election needs the Kubernetes API, and there is no way to it: no service account at "
+        f"{service_account} (with KUBERNETES_SERVICE_HOST), no KUBECONFIG and no {kept}"
+    )
+
+
+def _in_cluster(host: str, port: str, folder: Path) -> Access:
+    authority = f"[{host}]" if ":" in host else host
+    access = Access(
+        server=f"https://{authority}:{port}",
+        origin=f"service account at {folder}",
+        tls=lambda: tls_context(authorities=file_text(folder / "ca.crt")),
+        token=lambda: file_text(folder / "token").strip(),
+    )
+    check(access)
+    return access
+
+
+def check(access: Access) -> None:
+    """Read once all that is read at each use, so that what is wrong is said at the start."""
+    access.tls()
+    access.token()
+
+
+def file_text(path: Path) -> str:
+    """What a file holds; one that cannot be read is an AccessError."""
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError as exc:
+        raise AccessError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+    except UnicodeDecodeError:
+        raise AccessError(f"{path}: is not plain text") from None
+
+
+def tls_context(*, authorities: str | None, verify: bool = True) -> ssl.SSLContext:
+    """What to trust: the authorities in PEM, or those of the machine; nothing is checked without `verify`."""
+    try:
+        context = ssl.create_default_context(cadata=authorities)
+    except (ssl.SSLError, ValueError):
+        raise AccessError("the certificate of the API server's authority is no certificate in PEM") from None
+    # Python 3.13 turned it on; the authorities of many clusters lack the extension that it asks for.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,194 @@
+"""What the web config file asks for, read again whenever it or a file that it names changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import attrs
+import structlog
+import trio
+
+from klag_trio.config import ConfigError, Problem
+from klag_trio.config.web import WebConfig, load_web_config
+from klag_trio.services.tls import make_context
+
+Outcome = Literal["success", "failure"]
+OUTCOMES: tuple[Outcome, ...] = ("success", "failure")
+
+_LOOK_EVERY = 1.0
+_LARGEST = 1024 * 1024
+_FILES = ("cert_file", "key_file", "client_ca_file")
+
+_log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class Security:
+    """What holds for a connection and for a request."""
+
+    tls: ssl.SSLContext | None = None
+    """None where plain HTTP is spoken."""
+    tls_made_of: object = None
+    """Equal where `tls` would be made alike."""
+    allowed_sans: frozenset[str] = frozenset()
+    """Names of which a client's certificate must carry one; empty where any certificate will do."""
+    users: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """Names and bcrypt hashes; empty where nobody is asked."""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    """Of every answer."""
+
+
+OPEN = Security()
+"""Plain HTTP for everybody."""
+
+
+@attrs.frozen
+class _Attempt:
+    """One reading of the files: what came of it, and how to tell whether another would differ."""
+
+    outcome: Security | ConfigError
+    paths: Sequence[Path]
+    fingerprint: Sequence[str]
+
+
+class WebSecurity:
+    """The security that holds now. Made by `load`; `run` follows the files."""
+
+    def __init__(self, path: Path, attempt: _Attempt, security: Security) -> None:
+        self._path = path
+        self._attempt = attempt
+        self._threads = trio.CapacityLimiter(1)
+        self.current = security
+
+    @classmethod
+    async def load(cls, path: Path) -> WebSecurity:
+        """Read the file and what it names; ConfigError where that cannot be used."""
+        attempt = await trio.to_thread.run_sync(_attempt, path)
+        if isinstance(attempt.outcome, ConfigError):
+            raise attempt.outcome
+        return cls(path, attempt, attempt.outcome)
+
+    async def run(
+        self,
+        count: Callable[[Outcome], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Follow the files for ever; what cannot be used is logged and counted once and changes nothing."""
+        task_status.started()
+        while True:
+            await trio.sleep(_LOOK_EVERY)
+            before = self._attempt
+            attempt = await trio.to_thread.run_sync(
+                _attempt_if_changed, self._path, before, limiter=self._threads
+            )
+            if attempt is None:
+                continue
+            self._attempt = attempt
+            problem = self._take(attempt.outcome)
+            count("success" if problem is None else "failure")
+            if problem is None:
+                _log.info("the web config has changed and holds from now on", file=str(self._path))
+            else:
+                _log.error(
+                    "the web config has changed and cannot be used: the one before goes on to hold",
+                    file=str(self._path),
+                    problems=str(problem).splitlines(),
+                )
+
+    def _take(self, outcome: Security | ConfigError) -> ConfigError | None:
+        if isinstance(outcome, ConfigError):
+            return outcome
+        # A file that is half written must not open the doors.
+        for key, had, has in (
+            ("tls_server_config", self.current.tls, outcome.tls),
+            ("basic_auth_users", self.current.users, outcome.users),
+        ):
+            if had and not has:
+                return ConfigError([Problem(key, "is gone: it can be turned off by a restart only")])
+        if outcome.tls_made_of == self.current.tls_made_of:
+            # Connections keep to the context that they shook hands under: who changes a password need not
+            # cost a scrape that is on its way.
+            outcome = attrs.evolve(outcome, tls=self.current.tls)
+        self.current = outcome
+        return None
+
+
+def _attempt_if_changed(path: Path, before: _Attempt) -> _Attempt | None:
+    contents = [_read(watched) for watched in before.paths]
+    return None if list(map(_fingerprint, contents)) == before.fingerprint else _attempt(path)
+
+
+def _attempt(path: Path) -> _Attempt:
+    paths, contents = [path], [_read(path)]
+    outcome: Security | ConfigError
+    try:
+        config = load_web_config(_text(contents[0]), path.parent)
+        files = {}
+        for key in _FILES:
+            named = getattr(config.tls_server_config, key)
+            if named is not None:
+                paths.append(Path(named))
+                contents.append(_read(paths[-1]))
+                files[key] = contents[-1]
+        outcome = _security(config, files)
+    except ConfigError as exc:
+        outcome = exc
+    return _Attempt(outcome, paths, list(map(_fingerprint, contents)))
+
+
+def _text(content: bytes | str) -> str:
+    if isinstance(content, str):
+        raise ConfigError([Problem("", f"cannot be read: {content}")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ConfigError([Problem("", f"is not UTF-8 text (byte {exc.start})")]) from None
+
+
+def _security(config: WebConfig, files: Mapping[str, bytes | str]) -> Security:
+    tls = config.tls_server_config
+    unread = [
+        Problem(f"tls_server_config.{key}", f"cannot be read: {content}", getattr(tls, key))
+        for key, content in files.items()
+        if isinstance(content, str)
+    ]
+    if unread:
+        raise ConfigError(unread)
+    read = {key: content for key, content in files.items() if isinstance(content, bytes)}
+    return Security(
+        tls=make_context(tls, read) if tls.enabled else None,
+        tls_made_of=(tls, {key: _fingerprint(content) for key, content in read.items()}),
+        allowed_sans=frozenset(tls.client_allowed_sans),
+        users=MappingProxyType(dict(config.basic_auth_users)),
+        headers=config.http_server_config.headers,
+    )
+
+
+def _read(path: Path) -> bytes | str:
+    """The bytes of a file, or why it cannot be read. Never waits, as a pipe would have it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    except ValueError as exc:
+        return str(exc)
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return "it is no regular file"
+            content = file.read(_LARGEST + 1)
+        except OSError as exc:
+            return exc.strerror or str(exc)
+    return content if len(content) <= _LARGEST else f"it is larger than {_LARGEST} bytes"
+
+
+def _fingerprint(content: bytes | str) -> str:
+    return content if isinstance(content, str) else hashlib.sha256(content).hexdigest()

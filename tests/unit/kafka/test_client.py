@@ -1,0 +1,81 @@
+"""What becomes of librdkafka's clients, on an address where nobody listens."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from klag_trio.domain.offsets import ClusterUnavailable
+from klag_trio.kafka.admin import KafkaAdmin
+from klag_trio.kafka.client import Client
+
+NOWHERE = {"bootstrap.servers": "127.0.0.1:1"}
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """A process that is quiet for long collects rarely."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def clients() -> int:
+    """How many clients this process has: each has one main thread."""
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            names.append((task / "comm").read_text())
+    return names.count("rdk:main\n")
+
+
+def make_certificate(path: Path) -> None:
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "ca.key")
+    command = ["openssl", "req", "-x509", *key, "-subj", "/CN=nobody", "-out", path.name]
+    subprocess.run(command, cwd=path.parent, check=True, capture_output=True)
+
+
+async def test_calls_that_fail_keep_no_client_alive(no_collection: None) -> None:
+    before = clients()
+    client = Client("nowhere", NOWHERE, threads=8, timeout=0.2)
+    admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=0.1)
+    for _ in range(4):
+        # Groups whose coordinator does not answer in time cost the handle that asked for it.
+        await admin.commits(["app", "other"])
+        with pytest.raises(ClusterUnavailable):
+            await admin.topics()
+        assert 2 == clients() - before
+    assert await client.aclose()
+    assert before == clients()
+
+
+async def test_a_client_is_made_anew_only_where_its_properties_still_hold(
+    no_collection: None, tmp_path: Path
+) -> None:
+    certificate, away = tmp_path / "ca.pem", tmp_path / "away.pem"
+    make_certificate(certificate)
+    before = clients()
+    properties = {**NOWHERE, "security.protocol": "SSL", "ssl.ca.location": str(certificate)}
+    client = Client("nowhere", properties, threads=8, timeout=0.2)
+    with trio.fail_after(10):
+        await client.recycle()
+        certificate.rename(away)
+        with pytest.raises(ClusterUnavailable) as caught:
+            await client.recycle()
+    assert ("recycle", "_INVALID_ARG") == (caught.value.stage, caught.value.fault.code)
+    del caught
+    # The old one is still there, and still fails for no other reason than before.
+    with pytest.raises(ClusterUnavailable) as unreachable:
+        await client.call("topics", lambda call: call.admin.list_topics(timeout=call.remaining))
+    assert "_TRANSPORT" == unreachable.value.fault.code
+    away.rename(certificate)
+    await client.recycle()
+    assert await client.aclose()
+    assert before == clients()
