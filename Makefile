@@ -36,6 +36,11 @@ test: setup  ## all tests, on a real broker
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest --ignore=tests/browser --ignore=tests/compose --ignore=tests/faults --ignore=tests/helm --ignore=tests/image --ignore=tests/input --ignore=tests/kafka/test_program_under_load.py --ignore=tests/kerberos --ignore=tests/kubernetes --ignore=tests/otlp $(ARGS)
 
+test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000 wrong configurations
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@$(BIN)/python test-stack/kafka fetch
+	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
+
 test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven openssl:openssl
 	@$(BIN)/python test-stack/kafka fetch
