@@ -17,6 +17,8 @@ from .build import HERE, binary
 CONFIG = HERE / "collector.yaml"
 """What docs/opentelemetry.md tells people to use."""
 _START_SECONDS = 30.0
+# A page of 200,000 samples takes seconds, and a while where the machine is busy.
+_PAGE_SECONDS = 120.0
 
 
 class OtelCollector:
@@ -86,7 +88,7 @@ class OtelCollector:
 
     def metrics(self) -> str:
         """What it offers to Prometheus."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.prometheus_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.prometheus_port, timeout=_PAGE_SECONDS)
         try:
             connection.request("GET", "/metrics")
             return connection.getresponse().read().decode()

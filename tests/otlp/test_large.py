@@ -1,0 +1,149 @@
+"""Publications that need many requests, at a real collector."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from benchmarks.reports import report_of
+from benchmarks.workload import PRESETS, Workload
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
+from tests.otlp.publishing import pushing
+from tests.otlp.series import ours
+
+from collector import OtelCollector
+from klag_trio.services.otlp_channel import Rejected
+from klag_trio.services.pusher import Outcome, Sender
+
+XL = PRESETS["XL"]
+XL_SAMPLES = 208_006
+# Some ten requests.
+MIDDLING = Workload("middling", topics=300, partitions=4, records=20, groups=600, group_partitions=8)
+BEGINS, ENDS = "OTLP export fails", "OTLP export works again"
+
+
+@pytest.mark.timeout(300)
+async def test_workload_xl_arrives_whole(tmp_path: Path) -> None:
+    # By default it cuts a page off after 30 s, which on a busy machine one of 60 MB may take.
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("exporters: {prometheus: {write_timeout: 0s}}\n")
+    with OtelCollector(tmp_path, overlay) as collector:
+        # The collector takes most of the push's time, and this leaves it several times what it needs.
+        async with pushing(report_of(XL, time.time()), collector.port, interval=20) as watched:
+            await watched.until(succeeded)
+        # Pushes are over: on a busy machine the next would compete with so large a page.
+        served, arrived = ours(watched.page), ours(collector.metrics())
+    assert len(served) >= XL_SAMPLES
+    assert served.keys() == arrived.keys()
+    assert served == arrived
+
+
+async def test_lag_has_the_time_of_its_cycle_and_not_of_the_push(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("exporters: {prometheus: {send_timestamps: true}}\n")
+    report = report_of(PRESETS["small"], time.time())
+    with OtelCollector(tmp_path, overlay) as collector:
+        async with pushing(report, collector.port, interval=2) as watched:
+            await watched.until(succeeded)
+            page = await trio.to_thread.run_sync(collector.metrics)
+    times = {
+        sample.timestamp
+        for family in text_string_to_metric_families(page)
+        if family.name == "kafka_consumergroup_group_lag"
+        for sample in family.samples
+    }
+    assert {int(report.now * 1000) / 1000} == times
+
+
+def succeeded(outcomes: Sequence[Outcome]) -> bool:
+    return outcomes[-1:] == ["success"]
+
+
+@attrs.define
+class Interrupted:
+    """Kills the collector once, before its third request."""
+
+    sender: Sender
+    collector: OtelCollector
+    requests: int = 0
+
+    async def send(self, body: bytes, seconds: float) -> Rejected:
+        self.requests += 1
+        if self.requests == 3:
+            self.collector.kill()
+        return await self.sender.send(body, seconds)
+
+    def close(self) -> None:
+        self.sender.close()
+
+
+async def test_a_collector_that_dies_half_way_through_costs_the_rest_of_that_push(
+    otel_collector: OtelCollector,
+) -> None:
+    with capture_logs() as logs:
+        async with pushing(
+            report_of(MIDDLING, time.time()), otel_collector.port, 5, lambda s: Interrupted(s, otel_collector)
+        ) as watched:
+            await watched.until(lambda outcomes: len(outcomes) == 1)
+            assert ["partial"] == watched.outcomes
+            await trio.to_thread.run_sync(otel_collector.start)
+            await watched.until(succeeded)
+            failed_pushes = len(watched.outcomes) - 1
+            assert [(BEGINS, None), (ENDS, failed_pushes)] == [
+                (entry["event"], entry.get("failed_pushes")) for entry in logs
+            ]
+            assert ours(watched.page) == ours(otel_collector.metrics())
+
+
+@attrs.define
+class Throttle:
+    """A way to the collector that lets so many bytes a second through."""
+
+    port: int
+    bytes_per_second: float
+
+    async def relay(self, client: trio.SocketStream) -> None:
+        try:
+            async with (
+                client,
+                await trio.open_tcp_stream("127.0.0.1", self.port) as upstream,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(self._pass_on, upstream, client)
+                await self._pass_on(client, upstream)
+                nursery.cancel_scope.cancel()
+        except* trio.BrokenResourceError:
+            pass  # either side may leave
+
+    async def _pass_on(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        async for data in source:
+            await trio.sleep(len(data) / self.bytes_per_second)
+            await sink.send_all(data)
+
+
+async def test_a_collector_that_is_too_slow_misses_pushes_and_nothing_piles_up(
+    otel_collector: OtelCollector,
+) -> None:
+    throttle = Throttle(otel_collector.port, bytes_per_second=200_000)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, throttle.relay, 0, host="127.0.0.1"))
+            port = listeners[0].socket.getsockname()[1]
+            async with pushing(report_of(MIDDLING, time.time()), port, 3, gzip=False) as watched:
+                await watched.until(lambda outcomes: len(outcomes) == 3)
+                assert "success" not in watched.outcomes
+                throttle.bytes_per_second = 1e9
+                await watched.until(succeeded)
+                assert [BEGINS, ENDS] == [entry["event"] for entry in logs]
+                # One that took up what was left behind would be followed by others at once.
+                start, pushes = trio.current_time(), len(watched.outcomes)
+                await watched.until(lambda outcomes: len(outcomes) == pushes + 2)
+                assert trio.current_time() - start > 3
+                assert ours(watched.page) == ours(otel_collector.metrics())
+            nursery.cancel_scope.cancel()
