@@ -87,7 +87,7 @@ class InboundBytes:
             return self._closed + self._open_bytes() - self._base
 
     def _open_bytes(self) -> int:
-        own = _own_inodes()
+        own = own_inodes()
         found = [c for c in open_connections() if c.remote_port in self._ports]
         self._mine |= {c.local_port for c in found if c.inode in own}
         return sum(c.received for c in found if c.local_port not in self._mine)
@@ -158,7 +158,8 @@ def _messages(data: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
-def _own_inodes() -> set[int]:
+def own_inodes() -> set[int]:
+    """The sockets of this process."""
     inodes = set()
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
