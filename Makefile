@@ -47,6 +47,15 @@ test-otlp: setup  ## OTLP export to a real collector, which Go builds the first 
 	@$(BIN)/python test-stack/collector
 	$(BIN)/pytest tests/otlp $(ARGS)
 
+.PHONY: reliability soak test-faults
+reliability: setup  ## what the last make test-faults and make soak measured, into docs/reliability.md
+	PYTHONPATH=test-stack $(BIN)/python -m tests.faults
+
+test-faults: setup  ## everything that a Kafka estate does to klag-trio, on three brokers and a cluster beside them
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven openssl:openssl prlimit:util-linux unshare:util-linux
+	@$(BIN)/python test-stack/kafka fetch
+	$(BIN)/pytest tests/faults tests/services/test_listing.py $(ARGS)
+
 demo: setup  ## a broker, groups that lag in every way, klag-trio, and Prometheus if it is here; Ctrl-C ends it
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
 	@$(BIN)/python test-stack/demo.py $(ARGS)
