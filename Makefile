@@ -56,6 +56,11 @@ test-faults: setup  ## everything that a Kafka estate does to klag-trio, on thre
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest tests/faults tests/services/test_listing.py $(ARGS)
 
+soak: setup  ## topics and groups that come and go, CYCLES=2000: what klag-trio holds meanwhile
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@$(BIN)/python test-stack/kafka fetch
+	PYTHONPATH=test-stack $(BIN)/python -m tests.soak --cycles $(CYCLES) $(ARGS)
+
 demo: setup  ## a broker, groups that lag in every way, klag-trio, and Prometheus if it is here; Ctrl-C ends it
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
 	@$(BIN)/python test-stack/demo.py $(ARGS)
