@@ -41,6 +41,20 @@ test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
 
+.PHONY: test-kerberos
+test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is built with Kerberos the first time
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven kinit:krb5-user /usr/sbin/krb5kdc:krb5-kdc /usr/sbin/kadmin.local:krb5-admin-server /usr/share/doc/libsasl2-modules-gssapi-mit:libsasl2-modules-gssapi-mit
+	@.cache/kerberos/bin/python test-stack/kafka fetch
+	.cache/kerberos/bin/pytest tests/kerberos $(ARGS)
+
+.cache/kerberos/.ready: requirements-dev.txt pyproject.toml scripts/build-kerberos
+	@scripts/install-missing gcc:gcc g++:g++ make:make npm:npm pkg-config:pkg-config $(foreach package,libcurl4-openssl-dev libsasl2-dev libssl-dev libzstd-dev zlib1g-dev,/usr/share/doc/$(package):$(package))
+	$(PYTHON) -m venv .cache/kerberos
+	.cache/kerberos/bin/pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
+	.cache/kerberos/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	.cache/kerberos/bin/pip install --quiet --no-deps --force-reinstall "$$(PYTHON=.cache/kerberos/bin/python scripts/build-kerberos)"
+	@touch $@
+
 test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven openssl:openssl
 	@$(BIN)/python test-stack/kafka fetch
