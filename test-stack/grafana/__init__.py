@@ -1,0 +1,1 @@
+"""The Grafana dashboard, as Python makes it."""
