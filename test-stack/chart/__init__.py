@@ -1,0 +1,1 @@
+"""Helm, the schemas of what the chart makes, and what is made from the chart."""
