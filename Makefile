@@ -72,6 +72,13 @@ test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is b
 	.cache/kerberos/bin/pip install --quiet --no-deps --force-reinstall "$$(PYTHON=.cache/kerberos/bin/python scripts/build-kerberos)"
 	@touch $@
 
+test-kubernetes: setup  ## leader election on a real kube-apiserver, which Go builds the first time (10 minutes)
+	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven etcd:etcd-server openssl:openssl
+	@$(BIN)/python test-stack/kafka fetch
+	@$(BIN)/python test-stack/kubernetes
+	@$(BIN)/python test-stack/chart
+	$(BIN)/pytest tests/kubernetes $(ARGS)
+
 test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven openssl:openssl
 	@$(BIN)/python test-stack/kafka fetch
