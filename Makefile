@@ -41,6 +41,12 @@ test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
 
+test-browser: setup  ## the pages in headless Chromium, on a real broker
+	@scripts/install-missing chromium:chromium java:openjdk-17-jre-headless mvn:maven npm:npm
+	@$(BIN)/python test-stack/kafka fetch
+	@cd tests/browser && npm ci --silent --ignore-scripts --no-audit --no-fund
+	$(BIN)/pytest tests/browser $(ARGS)
+
 test-helm: setup  ## the Helm chart, against Kubernetes' schemas; Go builds Helm the first time
 	@$(BIN)/python test-stack/chart fetch
 	$(BIN)/pytest tests/helm $(ARGS)
