@@ -109,6 +109,10 @@ demo: setup  ## a broker, groups that lag in every way, klag-trio, and Prometheu
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
 	@$(BIN)/python test-stack/demo.py $(ARGS)
 
+demo-pictures: setup  ## the demo again, for the pictures in docs/pictures
+	@scripts/install-missing chromium:chromium java:openjdk-17-jre-headless mvn:maven pngquant:pngquant /usr/share/fonts/opentype/inter:fonts-inter
+	@$(BIN)/python test-stack/pictures.py
+
 bench: .cache/bench/.ready  ## workload L beside the peers on the PATH, klag-trio installed as users install it
 	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
 	.cache/bench/bin/pip install --quiet --no-deps --force-reinstall .
