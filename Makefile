@@ -47,6 +47,15 @@ test-browser: setup  ## the pages in headless Chromium, on a real broker
 	@cd tests/browser && npm ci --silent --ignore-scripts --no-audit --no-fund
 	$(BIN)/pytest tests/browser $(ARGS)
 
+test-compose: setup $(COMPOSE)  ## the Docker Compose stack; Go builds Compose the first time, no engine is needed
+	@scripts/install-missing promtool:prometheus
+	KLAG_TEST_COMPOSE=$(COMPOSE) $(BIN)/pytest tests/compose $(ARGS)
+
+$(COMPOSE): test-stack/compose/go.mod
+	@mkdir -p $(@D)
+	cd test-stack/compose && GOTOOLCHAIN=auto GOFLAGS=-buildvcs=false PATH=$$PATH:/usr/local/go/bin nice go build -o $@.new github.com/docker/compose/v2/cmd
+	@mv $@.new $@
+
 test-helm: setup  ## the Helm chart, against Kubernetes' schemas; Go builds Helm the first time
 	@$(BIN)/python test-stack/chart fetch
 	$(BIN)/pytest tests/helm $(ARGS)
