@@ -133,6 +133,14 @@ bench: .cache/bench/.ready  ## workload L beside the peers on the PATH, klag-tri
 	.cache/bench/bin/pip install --quiet matplotlib
 	@touch $@
 
+docs: .cache/docs/.ready  ## the documentation as a site, in .cache/site; broken links are errors
+	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build --strict
+
+.cache/docs/.ready: requirements-docs.txt
+	$(PYTHON) -m venv .cache/docs
+	.cache/docs/bin/pip install --quiet --no-deps --require-hashes -r requirements-docs.txt
+	@touch $@
+
 requirements:  ## pin the newest versions, with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make requirements' pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make requirements' -c requirements.txt --group dev pyproject.toml -o requirements-dev.txt
