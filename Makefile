@@ -133,6 +133,15 @@ bench: .cache/bench/.ready  ## workload L beside the peers on the PATH, klag-tri
 	.cache/bench/bin/pip install --quiet matplotlib
 	@touch $@
 
+# Not part of CI: it asks pypi.org for advisories. A package that cannot be looked up is a failure, not a pass.
+audit: .cache/audit/.ready  ## look up every pinned package among the published advisories
+	.cache/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r requirements.txt
+
+.cache/audit/.ready: Makefile
+	$(PYTHON) -m venv .cache/audit
+	.cache/audit/bin/pip install --quiet pip-audit==2.10.1
+	@touch $@
+
 docs: .cache/docs/.ready  ## the documentation as a site, in .cache/site; broken links are errors
 	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build --strict
 
