@@ -181,13 +181,15 @@ class KafkaAdmin:
         return await self._client.call(stage, ask)
 
     def _answer(self, call: Call, future: Future[T]) -> T | Fault:
+        # Not raised: the future keeps its error, and the error would keep this frame, and with it the client.
         try:
-            return future.result(call.remaining + _OVERTIME_SECONDS)
-        except KafkaException as exc:
-            return self._client.fault(exc.args[0])
+            error = future.exception(call.remaining + _OVERTIME_SECONDS)
         except TimeoutError:
             # While brokers restarted, librdkafka took seven seconds for what was to come within two.
             return _OVERDUE
+        if isinstance(error, KafkaException):
+            return self._client.fault(error.args[0])
+        return future.result()
 
     def _ask_each(
         self,

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from klag_trio.domain.offsets import ClusterUnavailable
+from klag_trio.domain.offsets import ClusterUnavailable, Fault, TopicPartition
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1"}
+PARTITION = TopicPartition("orders", 0)
 
 
 @pytest.fixture
@@ -49,8 +50,17 @@ async def test_calls_that_fail_keep_no_client_alive(no_collection: None) -> None
     for _ in range(4):
         # Groups whose coordinator does not answer in time cost the handle that asked for it.
         await admin.commits(["app", "other"])
-        with pytest.raises(ClusterUnavailable):
-            await admin.topics()
+        for ask in (admin.topics, admin.groups):
+            with pytest.raises(ClusterUnavailable):
+                await ask()
+        # What comes as a future keeps its error, and the error the frames that it was raised through.
+        for answers in (
+            await admin.earliest([PARTITION]),
+            await admin.latest([PARTITION]),
+            await admin.cleanup_policies([PARTITION.topic]),
+            await admin.topic_ids([PARTITION.topic]),
+        ):
+            assert isinstance(next(iter(answers.values())), Fault)
         assert 2 == clients() - before
     assert await client.aclose()
     assert before == clients()
