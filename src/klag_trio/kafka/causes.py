@@ -27,14 +27,17 @@ class Causes:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._told: deque[tuple[float, KafkaError]] = deque(maxlen=_KEPT)
+        self.reached = False
+        """Whether a broker has ever answered."""
 
     def note(self, error: KafkaError) -> None:
         """Take in what librdkafka tells; it may do so from any thread."""
         self._told.append((self._clock(), error))
 
     def answered(self, found: object, since: float) -> None:
-        """Forget what was told before a call that brought an answer: it does not explain what fails later."""
+        """Take in what a call brought: what was told before an answer does not explain what fails later."""
         if _is_an_answer(found):
+            self.reached = True
             while self._told and self._told[0][0] < since:
                 self._told.popleft()
 

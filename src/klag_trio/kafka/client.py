@@ -153,7 +153,6 @@ class Client:
         self._logger = logging.Logger("librdkafka")
         self._log = LibraryLog(cluster, self.redact)
         self._logger.addHandler(self._log)
-        self._reached = False
         self._causes = Causes()
         self._handles: Handles | None = self._connect()
 
@@ -209,7 +208,6 @@ class Client:
         if isinstance(answer, _Failed):
             raise ClusterUnavailable(stage, self.cause(self.fault(answer.error)))
         self._causes.answered(answer, since=began)
-        self._reached = True
         return answer
 
     def _current(self, stage: str) -> tuple[Handles, list[Coordinators]]:
@@ -245,7 +243,7 @@ class Client:
         cause = self._causes.behind(fault)
         if cause is not None:
             return self.fault(cause)
-        if fault.code == "_TRANSPORT" and self._log.disconnected and not self._reached:
+        if fault.code == "_TRANSPORT" and self._log.disconnected and not self._causes.reached:
             # A listener that expects TLS or a login hangs up on whoever comes without, and says nothing.
             ended = self.redact(self._log.disconnected)
             return attrs.evolve(fault, message=f"{ended}: does security.protocol fit the brokers' listener?")

@@ -65,6 +65,7 @@ def test_after_an_answer_what_was_told_before_is_no_cause(
     causes.note(REFUSED)
     clock.now += 1
     causes.answered(answer, since=clock.now)
+    assert causes.reached
     assert causes.behind(LATE) is None
 
 
@@ -83,6 +84,7 @@ def test_faults_alone_are_no_answer(causes: Causes, clock: Clock, answer: object
     causes.note(REFUSED)
     clock.now += 1
     causes.answered(answer, since=clock.now)
+    assert not causes.reached
     assert REFUSED == causes.behind(LATE)
 
 

@@ -6,6 +6,7 @@ import gc
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,18 @@ async def test_a_client_is_made_anew_only_where_its_properties_still_hold(
     await client.recycle()
     assert await client.aclose()
     assert before == clients()
+
+
+async def test_a_listener_that_hangs_up_at_once_is_told_of_whatever_was_asked_before() -> None:
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, trio.SocketStream.aclose, 0, host="127.0.0.1")
+        listeners = await nursery.start(serve)
+        host, port = listeners[0].socket.getsockname()
+        client = Client("hung-up", {"bootstrap.servers": f"{host}:{port}"}, threads=8, timeout=0.5)
+        admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=0.1)
+        assert isinstance((await admin.topic_ids(["orders"]))["orders"], Fault)
+        with pytest.raises(ClusterUnavailable) as caught:
+            await admin.topics()
+        assert "does security.protocol fit" in caught.value.fault.message
+        assert await client.aclose()
+        nursery.cancel_scope.cancel()
