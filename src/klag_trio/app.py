@@ -170,6 +170,9 @@ async def run(config: Config, web: Web) -> None:
                 await nursery.start(_stop_on_signal, working)
                 await _serve(nursery, board, config, web, security)
                 await nursery.start(board.run)
+                for connection in connections:
+                    # A replica that stands by asks nothing.
+                    nursery.start_soon(connection.client.hear)
                 if otlp is not None:
                     await nursery.start(_pusher(board, otlp))
                 collect = partial(_collect, connections, board, config)

@@ -32,6 +32,7 @@ Redact = Callable[[str], str]
 _CLIENT_ID = "klag-trio"
 _READ_UNCOMMITTED = 0
 _DRAIN_SECONDS = 1.0
+_HEARING_SECONDS = 10.0
 # What librdkafka calls a broken connection, although it is about certificates.
 _TLS = ("SSL handshake failed", "SSL alert number")
 _DISCONNECTED = re.compile(r"FAIL .*?\]: (.*?: Disconnected: .*)")
@@ -204,34 +205,30 @@ class Client:
         began = monotonic()
         left = trio.current_effective_deadline() - trio.current_time()
         deadline = began + min(self._timeout if within is None else within, left)
-        answer = await self._in_thread(work, deadline, *self._current(stage))
+        answer = await self._in_thread(work, deadline, self._current(stage))
         if isinstance(answer, _Failed):
             raise ClusterUnavailable(stage, self.cause(self.fault(answer.error)))
         self._causes.answered(answer, since=began)
         return answer
 
-    def _current(self, stage: str) -> tuple[Handles, list[Coordinators]]:
-        """The handles to use, and those that they have just replaced."""
-        handles = self._handles
-        if handles is None:
+    def _current(self, stage: str) -> Handles:
+        """The handles to use."""
+        if self._handles is None:
             raise ClusterUnavailable(stage, Fault("_DESTROY", "the client is closed"))
-        if not handles.coordinators.spent:
-            return handles, []
-        try:
-            coordinators = self._connect_to_coordinators()
-        except KafkaException as exc:  # a certificate that is gone for a moment, say
-            raise ClusterUnavailable(stage, self.fault(exc.args[0])) from None
-        self._handles = Handles(handles.admin, coordinators)
-        return self._handles, [handles.coordinators]
+        if self._handles.coordinators.spent:
+            try:
+                coordinators = self._connect_to_coordinators()
+            except KafkaException as exc:  # a certificate that is gone for a moment, say
+                raise ClusterUnavailable(stage, self.fault(exc.args[0])) from None
+            self._handles = Handles(self._handles.admin, coordinators)
+        return self._handles
 
-    async def _in_thread(
-        self, work: Callable[[Call], T], deadline: float, handles: Handles, replaced: list[Coordinators]
-    ) -> T | _Failed:
+    async def _in_thread(self, work: Callable[[Call], T], deadline: float, handles: Handles) -> T | _Failed:
         abandoned = threading.Event()
         call = Call(handles.admin, handles.coordinators, deadline, abandoned.is_set)
-        job = partial(_carry_out, work, call, replaced)
+        job = partial(_carry_out, work, call)
         # An error keeps the frames that it came through: what they name would live as long as it.
-        del handles, replaced, call
+        del handles, call
         try:
             return await trio.to_thread.run_sync(job, limiter=self._limiter, abandon_on_cancel=True)
         finally:
@@ -248,6 +245,13 @@ class Client:
             ended = self.redact(self._log.disconnected)
             return attrs.evolve(fault, message=f"{ended}: does security.protocol fit the brokers' listener?")
         return fault
+
+    async def hear(self) -> None:
+        """Take in, for ever, what librdkafka says while nothing is asked: it would keep it."""
+        while True:
+            if self._handles is not None:
+                await self._in_thread(_nothing, monotonic(), self._handles)
+            await trio.sleep(_HEARING_SECONDS)
 
     async def recycle(self) -> None:
         """Replace the librdkafka client by a new one, once nobody uses the old one.
@@ -268,14 +272,13 @@ class Client:
         librdkafka crashes when a client is destroyed under a running call, so that one is left alone:
         its thread holds the last reference and ends it.
         """
-        last_reference = [self._handles]
-        self._handles = None
+        ending, self._handles = [self._handles], None
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _DRAIN_SECONDS) as scope:
             # A limiter has no event for its last token.
             while self._limiter.borrowed_tokens:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             # In a thread, since librdkafka waits for its own threads here.
-            await trio.to_thread.run_sync(last_reference.clear, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(_end, ending, abandon_on_cancel=True)
         return not scope.cancelled_caught
 
 
@@ -292,9 +295,17 @@ class _Failed:
     error: KafkaError
 
 
-def _carry_out(work: Callable[[Call], T], call: Call, replaced: list[Coordinators]) -> T | _Failed:
-    # Where nobody else holds it any more it ends here, since librdkafka waits for its own threads.
-    replaced.clear()
+def _end(last_reference: list[Handles | None]) -> None:
+    handles = last_reference.pop()
+    if handles is not None:
+        handles.coordinators.destroy()
+
+
+def _nothing(_: Call) -> None:
+    """Ask nothing: what librdkafka says is handed out after every call."""
+
+
+def _carry_out(work: Callable[[Call], T], call: Call) -> T | _Failed:
     try:
         return work(call)
     except KafkaException as exc:

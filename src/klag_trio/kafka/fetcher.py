@@ -120,16 +120,12 @@ class Fetcher(Handle):
         self._hand_out_log()
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
-        # A partition keeps its queue, and the queue what nobody takes. Forwarded, it gives all that to one
-        # that ends here: what is in it goes at once, and what comes later has no place to go.
-        grave = self.lib.rd_kafka_queue_new(self.handle)
-        for tp in partitions:
-            fetched = self._fetched.pop(tp)
+        leaving = [self._fetched.pop(tp) for tp in partitions]
+        for fetched in leaving:
             del self._by_number[fetched.number]
             self.lib.rd_kafka_queue_io_event_enable(fetched.queue, _NO_DESCRIPTOR, None, 0)
-            self.lib.rd_kafka_queue_forward(fetched.queue, grave)
-            self.lib.rd_kafka_queue_destroy(fetched.queue)
-        self.lib.rd_kafka_queue_destroy(grave)
+        # A partition keeps its queue, and the queue would keep what nobody takes.
+        self.drop(fetched.queue for fetched in leaving)
 
     def wait(self, timeout: float) -> Sequence[TopicPartition]:
         """Give the partitions of which something has come; none once `timeout` seconds are over."""

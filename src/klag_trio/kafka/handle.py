@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, cimpl
 
@@ -17,7 +19,7 @@ _ERROR_SIZE = 512
 class Handle:
     """An `rd_kafka_t`, in the library that confluent_kafka has loaded.
 
-    It is destroyed with the last reference to it, which waits for its threads.
+    It ends after the last reference to it, in a thread of its own.
     """
 
     handle: int = 0
@@ -46,6 +48,17 @@ class Handle:
         # Nobody polls this handle, and so tokens are refreshed in the background. It fails without tokens.
         if none := lib.rd_kafka_sasl_background_callbacks_enable(self.handle):
             lib.rd_kafka_error_destroy(none)
+        # Errors and statistics, which would be kept until somebody asks for them.
+        self.drop([lib.rd_kafka_queue_get_main(self.handle)])
+
+    def drop(self, queues: Iterable[int]) -> None:
+        """Let go of queues, of what is in them and of whatever comes to them from now on."""
+        # What is forwarded to a queue that has ended has no place to go.
+        grave = self.lib.rd_kafka_queue_new(self.handle)
+        for queue in queues:
+            self.lib.rd_kafka_queue_forward(queue, grave)
+            self.lib.rd_kafka_queue_destroy(queue)
+        self.lib.rd_kafka_queue_destroy(grave)
 
     def destroy(self) -> None:
         """End it, and wait for its threads."""
@@ -53,8 +66,11 @@ class Handle:
         self.lib.rd_kafka_destroy_flags(handle, _DESTROY_WITHOUT_CLOSE)
 
     def __del__(self) -> None:
-        if self.handle:
-            self.destroy()
+        # Where the interpreter ends no thread starts any more, and the handle ends with the process.
+        if self.handle and not sys.is_finalizing():
+            # The last reference may go anywhere, on the event loop too, and librdkafka waits for its threads,
+            # one of which may be looking for an address.
+            threading.Thread(target=self.destroy, name="klag-trio end", daemon=True).start()
 
 
 def error_of(code: int, reason: bytes | None) -> KafkaError:

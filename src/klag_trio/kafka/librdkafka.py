@@ -60,6 +60,7 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
     "metadata_destroy": (None, c_void_p),
     "destroy_flags": (None, c_void_p, c_int),
     "queue_new": (c_void_p, c_void_p),
+    "queue_get_main": (c_void_p, c_void_p),
     "queue_poll": (c_void_p, c_void_p, c_int),
     "queue_destroy": (None, c_void_p),
     "queue_get_partition": (c_void_p, c_void_p, c_char_p, c_int32),
