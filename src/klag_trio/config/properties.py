@@ -34,9 +34,13 @@ OWNED = frozenset(
         "check.crcs",
         "queued.min.messages",
         "queued.max.messages.kbytes",
+        # Nobody would look at them.
+        "statistics.interval.ms",
+        # A follower may take its own end for that of the partition.
+        "client.rack",
     }
 )
-"""What klag-trio sets itself, with librdkafka's aliases: a reader that commits or resets would do harm."""
+"""What klag-trio decides itself, with librdkafka's aliases: a reader that commits or resets would do harm."""
 
 REFUSED = {
     "bootstrap.servers": "the brokers belong into the cluster's bootstrap_servers",

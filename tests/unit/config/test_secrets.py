@@ -25,6 +25,8 @@ OWNED = [
     "fetch.wait.max.ms",
     "queued.min.messages",
     "queued.max.messages.kbytes",
+    "statistics.interval.ms",
+    "client.rack",
 ]
 
 
