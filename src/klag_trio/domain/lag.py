@@ -178,8 +178,11 @@ def report(
     `records` holds the first record for each (partition, committed offset) that is known, and
     `policies` the cleanup policies of `policies_wanted`; an unknown policy counts as `delete`, which
     is Kafka's default. A group or partition that exists but failed keeps the rows of `previous` whole,
-    as they were, unless they are older than `keep_after` (seconds since the epoch).
+    as they were, unless they are older than `keep_after` (seconds since the epoch) or of a time to come.
     """
+    if previous.now > snapshot.now:
+        # The clock was set back, and nothing tells any more how old the rows are.
+        previous = EMPTY_REPORT
     offsets = dict(sorted(_offsets(snapshot, previous, keep_after)))
     groups: dict[str, GroupLag] = {}
     clamped = 0

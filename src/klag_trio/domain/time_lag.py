@@ -100,6 +100,10 @@ class _Penalty:
     failures: int
     until: float
 
+    def lasts(self, now: float) -> bool:
+        """Whether its time has not passed, nor the clock been set back since it began."""
+        return 0 < self.until - now <= _LONGEST_PENALTY
+
 
 @attrs.frozen
 class Plan:
@@ -157,7 +161,8 @@ class TimestampCache:
             entry = self._entries.get(key)
             if entry is not None and self._holds(entry, want, topic_ids.get(topic)):
                 policy = policies.get(topic)
-                if now - entry.checked < self._ttl or (
+                # An answer of a time to come is one from before the clock was set back.
+                if 0 <= now - entry.checked < self._ttl or (
                     policy is not None and CleanupPolicy.COMPACT not in policy
                 ):
                     known[key] = entry.record
@@ -166,7 +171,7 @@ class TimestampCache:
                     unsure.add(topic)
             penalty = self._penalties.get(key)
             # Where retention has moved the position meanwhile, what failed before says nothing.
-            if penalty is not None and penalty.position == want.position and now < penalty.until:
+            if penalty is not None and penalty.position == want.position and penalty.lasts(now):
                 waiting[key] = penalty.fault
                 if (last := self.last_known(key, want, topic_ids)) is not None:
                     known[key] = last
@@ -238,7 +243,7 @@ class RateEstimator:
         return records
 
     def _next(self, tp: TopicPartition, latest: int | None, now: float) -> Sequence[_Sample]:
-        samples = [sample for sample in self._history.get(tp, ()) if now - sample.at <= self._max_age]
+        samples = [sample for sample in self._history.get(tp, ()) if 0 <= now - sample.at <= self._max_age]
         if latest is not None:
             samples.append(_Sample(now, latest))
         return samples[-self._samples :]

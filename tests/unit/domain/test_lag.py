@@ -287,6 +287,13 @@ def test_a_single_commit_that_failed_is_kept_until_the_staleness_threshold(age: 
     assert rows == len(direct.groups["app"].partitions)
 
 
+def test_nothing_is_kept_when_the_clock_was_set_back() -> None:
+    before = lag_report(snapshot({T0: (0, 10)}, {"app": {T0: 4}, "other": {T0: 4}}))
+    taken = snapshot({T0: (None, None)}, {"app": {T0: 4}}, now=NOW - 1, failed=("other",))
+    after = lag_report(taken, previous=before)
+    assert ({}, []) == (after.offsets, list(after.rows()))
+
+
 def test_keeping_does_not_make_a_row_younger() -> None:
     at_first = lag_report(snapshot({T0: (0, 10)}, {"app": {T0: 4}}))
     failing = at_first

@@ -203,6 +203,13 @@ def test_a_topic_whose_policy_is_unknown_is_trusted_for_the_ttl_and_its_policy_i
     assert {"orders"} == old.unsure
 
 
+@pytest.mark.parametrize("fault", [None, DENIED], ids=["an answer", "a penalty"])
+def test_nothing_holds_any_longer_when_the_clock_was_set_back(fault: Fault | None) -> None:
+    cache = cache_with() if fault is None else failing_cache(fault)
+    found = plan(cache, {KEY: WANT}, policies={"orders": COMPACT}, now=NOW - DAY)
+    assert ({KEY: WANT}, {}) == (found.unread, found.waiting)
+
+
 def test_a_ttl_of_0_trusts_nothing_in_a_compacted_topic() -> None:
     assert {KEY: WANT} == plan(cache_with(ttl=0), {KEY: WANT}, policies={"orders": COMPACT}).unread
 
