@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from klag_trio.domain.offsets import TopicPartition
-from klag_trio.domain.time_lag import Reading
+from klag_trio.domain.time_lag import NOT_TRIED, Reading
 from klag_trio.services.time_lag import InTurn
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class SlowReader:
         return Reading({}, {})
 
     async def rest(self) -> None:
+        await trio.lowlevel.checkpoint()
         self.connections.open -= 1
 
     async def aclose(self) -> None: ...
@@ -55,4 +56,20 @@ async def test_one_reader_at_a_time_has_connections_and_what_time_is_left(autoju
         for reader in readers:
             nursery.start_soon(partial(InTurn(reader, turn).read, PLACES, within=5))
     assert (0, 1) == (connections.open, connections.most)
-    assert [[0], [2], [5]] == sorted(reader.within for reader in readers)
+    # The last one's time was up before its turn.
+    assert [[], [2], [5]] == sorted(reader.within for reader in readers)
+
+
+async def test_who_waits_in_vain_says_so_when_its_time_is_up(autojump_clock: MockClock) -> None:
+    turn = trio.CapacityLimiter(1)
+    turn.acquire_on_behalf_of_nowait("another")
+    reading = await InTurn(SlowReader(Connections()), turn).read(PLACES, within=5)
+    assert 5 == trio.current_time()
+    assert {(TopicPartition("orders", 0), 5): NOT_TRIED} == reading.faults
+
+
+async def test_who_is_cancelled_lets_go_of_its_connections_and_of_its_turn(autojump_clock: MockClock) -> None:
+    connections, turn = Connections(), trio.CapacityLimiter(1)
+    with trio.move_on_after(1):
+        await InTurn(SlowReader(connections), turn).read(PLACES, within=5)
+    assert (0, 1) == (connections.open, turn.available_tokens)

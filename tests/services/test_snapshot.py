@@ -318,6 +318,9 @@ async def test_a_policy_that_cannot_be_read_is_missing_and_asked_for_again(autoj
     assert {"payments": CleanupPolicy.DELETE} == policies
     assert {("policies", "TOPIC_AUTHORIZATION_FAILED"): 1} == prod.faults.counts
     prod.cluster.troubles.policies.clear()
+    # Once in a cycle is enough.
+    assert {"payments"} == (await prod.reader.policies.of({"orders", "payments"})).keys()
+    prod.reader.policies.begin_cycle()
     assert {"orders", "payments"} == (await prod.reader.policies.of({"orders", "payments"})).keys()
     assert [("orders", "payments"), ("orders",)] == [
         topics for name, topics in prod.admin.asked if name == "cleanup_policies"
@@ -335,8 +338,38 @@ async def test_a_policy_that_can_no_longer_be_read_is_what_it_was(autojump_clock
     prod = asked(Performance(compacted_topics_cache_ttl=0))
     assert {"orders": CleanupPolicy.DELETE} == await prod.reader.policies.of({"orders"})
     prod.cluster.troubles.policies["orders"] = DENIED
-    assert {"orders": CleanupPolicy.DELETE} == await prod.reader.policies.of({"orders"})
-    assert {("policies", "TOPIC_AUTHORIZATION_FAILED"): 1} == prod.faults.counts
+    for _ in range(2):
+        prod.reader.policies.begin_cycle()
+        assert {"orders": CleanupPolicy.DELETE} == await prod.reader.policies.of({"orders"})
+    assert {("policies", "TOPIC_AUTHORIZATION_FAILED"): 2} == prod.faults.counts
+
+
+async def test_policies_are_waited_for_no_longer_than_they_may_take(autojump_clock: MockClock) -> None:
+    prod = asked()
+    prod.cluster.troubles.hanging.add("cleanup_policies")
+    began = trio.current_time()
+    assert {} == await prod.reader.policies.of({"orders"}, within=3)
+    assert {} == await prod.reader.policies.of({"orders"})
+    assert began + 3 == trio.current_time()
+    assert {("policies", "_TIMED_OUT"): 1} == prod.faults.counts
+
+
+async def test_a_denied_policy_lasts_until_it_is_told_however_rarely_it_is_wanted(
+    autojump_clock: MockClock,
+) -> None:
+    prod = asked()
+    prod.cluster.troubles.policies["orders"] = DENIED
+    wanted: list[set[str]] = [{"orders"}, set(), {"orders"}, set()]
+    for topics in wanted:
+        prod.reader.policies.begin_cycle()
+        await prod.reader.policies.of(topics)
+        prod.faults.end_cycle()
+        assert [("policies", "orders", DENIED)] == prod.faults.lasting
+    prod.cluster.troubles.policies.clear()
+    prod.reader.policies.begin_cycle()
+    await prod.reader.policies.of({"orders"})
+    prod.faults.end_cycle()
+    assert [] == prod.faults.lasting
 
 
 # The cache

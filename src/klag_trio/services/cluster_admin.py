@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeGuard, TypeVar
 
 from klag_trio.domain.offsets import (
     CleanupPolicy,
@@ -68,6 +68,11 @@ def is_gone(answer: object) -> bool:
 def is_silence(answer: object) -> bool:
     """Whether nobody answered in time."""
     return isinstance(answer, Fault) and answer.code in _SILENCE
+
+
+def is_denied(answer: object) -> TypeGuard[Fault]:
+    """Whether the brokers do not allow it, which holds until they are asked again."""
+    return isinstance(answer, Fault) and answer.code.endswith("_AUTHORIZATION_FAILED")
 
 
 def may_pass(answer: object) -> bool:

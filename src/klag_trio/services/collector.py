@@ -131,7 +131,9 @@ class Collector:
             within = (deadline - trio.current_time()) / 2
             records = await self._time_lag.first_records(snapshot, within=within)
         with watch("policies"):
-            policies = await self._reader.policies.of(policies_wanted(snapshot, records))
+            # Half of what is left, as for reading: flags may be wrong for a cycle, offsets may not be lost.
+            within = (deadline - trio.current_time()) / 2
+            policies = await self._reader.policies.of(policies_wanted(snapshot, records), within=within)
         with watch("report"):
             return await trio.to_thread.run_sync(
                 lambda: report(

@@ -92,6 +92,7 @@ class SnapshotReader:
             ClusterUnavailable: no answer for groups, topics or watermarks.
 
         """
+        self.policies.begin_cycle()
         found = await self._look_around(watch)
         partitions, listed, earliest = found.partitions, found.groups, found.earliest
         descriptions: Mapping[str, GroupDescription] = {}

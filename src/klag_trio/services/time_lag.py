@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -11,6 +11,7 @@ import trio
 from klag_trio.domain.lag import FirstRecord
 from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, ClusterUnavailable, Fault, TopicPartition
 from klag_trio.domain.time_lag import (
+    NOT_TRIED,
     Key,
     Plan,
     RateEstimator,
@@ -21,12 +22,21 @@ from klag_trio.domain.time_lag import (
     wanted,
 )
 from klag_trio.services.board import Reads
+from klag_trio.services.cluster_admin import is_denied
 from klag_trio.services.faults import FaultLog
 
-Policies = Callable[[set[str]], Awaitable[Mapping[str, CleanupPolicy]]]
 Earliest = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, "int | Fault"]]]
 
 _OUT_OF_RANGE = "_AUTO_OFFSET_RESET"
+# Of the time there is: without a policy an old answer is read again, and that takes time too.
+_FOR_POLICIES = 0.25
+
+
+class Policies(Protocol):
+    """Tells cleanup policies."""
+
+    async def __call__(self, topics: set[str], *, within: float) -> Mapping[str, CleanupPolicy]:
+        """Those of these topics that are known within so many seconds."""
 
 
 class TimeLag(Protocol):
@@ -62,11 +72,18 @@ class InTurn:
     async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
         """Read when it is our turn, and let go of the connections with it."""
         deadline = trio.current_time() + within
-        async with self.turn:
-            try:
-                return await self.reader.read(wanted, within=max(0, deadline - trio.current_time()))
-            finally:
+        with trio.move_on_at(deadline) as waiting:
+            await self.turn.acquire()
+        if waiting.cancelled_caught:
+            unread = ((tp, position) for tp, places in wanted.items() for position in places)
+            return Reading({}, dict.fromkeys(unread, NOT_TRIED))
+        try:
+            return await self.reader.read(wanted, within=max(0, deadline - trio.current_time()))
+        finally:
+            # Whoever is cancelled here would leave what the reader has open to whoever forgets it last.
+            with trio.CancelScope(shield=True):
                 await self.reader.rest()
+            self.turn.release()
 
     async def rest(self) -> None:
         """Do nothing: no connection outlives a turn."""
@@ -124,16 +141,19 @@ class MessageTimeLag:
         self._skip_data_loss = skip_data_loss
         # Topics of which some answer is older than the cache trusts without knowing their policy.
         self._aged: set[str] = set()
+        self._denied: dict[str, Fault] = {}
+        """Topics whose records may not be read, as was seen the last time that one was wanted."""
 
     async def first_records(self, snapshot: ClusterSnapshot, *, within: float) -> Mapping[Key, FirstRecord]:
         """Give what is known and what can be read within so many seconds."""
         deadline = trio.current_time() + within
         keys = await trio.to_thread.run_sync(lambda: wanted(snapshot, skip_data_loss=self._skip_data_loss))
         self._aged &= snapshot.topic_ids.keys()
-        plan = await self._plan(keys, snapshot, await self._policies(self._aged))
+        for_policies = within * _FOR_POLICIES
+        plan = await self._plan(keys, snapshot, await self._policies(self._aged, within=for_policies))
         if not plan.unsure <= self._aged:
             self._aged |= plan.unsure
-            plan = await self._plan(keys, snapshot, await self._policies(self._aged))
+            plan = await self._plan(keys, snapshot, await self._policies(self._aged, within=for_policies))
         for (tp, _), fault in plan.waiting.items():
             self._faults.lasts("timestamps", tp.topic, fault)
         known = dict(plan.known)
@@ -144,11 +164,25 @@ class MessageTimeLag:
             for (tp, _), fault in failed.items():
                 self._faults.record("timestamps", tp.topic, fault)
             unanswered.update(failed)
+            self._note_denied(plan.unread.keys(), failed)
         else:
             # Where nothing moves a connection would be kept for nothing.
             await self._reader.rest()
+        if self._denied:
+            existing = {tp.topic for tp in snapshot.partitions}
+            self._denied = {topic: fault for topic, fault in self._denied.items() if topic in existing}
+        for topic, fault in self._denied.items():
+            self._faults.lasts("timestamps", topic, fault)
         self._reads.unread_partitions = len({tp for tp, _ in unanswered})
         return known
+
+    def _note_denied(self, asked: Iterable[Key], failed: Mapping[Key, Fault]) -> None:
+        for key in asked:
+            fault = failed.get(key)
+            if fault is None:
+                self._denied.pop(key[0].topic, None)
+            elif is_denied(fault):
+                self._denied[key[0].topic] = fault
 
     async def _read(self, unread: Mapping[Key, Wanted], deadline: float) -> Reading:
         reading = await self._read_once(positions(unread), deadline)
