@@ -12,7 +12,9 @@ import attrs
 import grpc  # type: ignore[import-untyped]
 import pytest
 import trio
+from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsPartialSuccess,
     ExportMetricsServiceRequest,
@@ -95,26 +97,60 @@ async def test_what_the_collector_rejects_of_a_request_is_told(collector: Collec
         ("UNAVAILABLE", 1.5, True),
         ("RESOURCE_EXHAUSTED", None, False),
         ("RESOURCE_EXHAUSTED", 0.25, True),
+        ("RESOURCE_EXHAUSTED", 0.0, True),
         ("UNAUTHENTICATED", None, False),
         ("INVALID_ARGUMENT", None, False),
     ],
 )
+@pytest.mark.parametrize("within_status", [True, False], ids=["in the status", "by itself"])
 async def test_a_refusal_says_whether_and_when_to_try_again(
-    collector: Collector, code: str, delay: float | None, retryable: bool
+    collector: Collector, code: str, delay: float | None, retryable: bool, within_status: bool
 ) -> None:
+    info = RetryInfo()
+    trailers = []
+    if delay is not None:
+        info.retry_delay.FromMilliseconds(int(delay * 1000))
+        trailers = [in_status(grpc.StatusCode[code], info) if within_status else by_itself(info)]
+    error = await refused(collector, code, trailers)
+    assert (code, "busy", retryable, delay) == (error.code, error.reason, error.retryable, error.delay)
+
+
+@pytest.mark.parametrize("name", ["grpc-status-details-bin", "google.rpc.retryinfo-bin"])
+async def test_a_trailer_that_makes_no_sense_says_nothing(collector: Collector, name: str) -> None:
+    error = await refused(collector, "UNAVAILABLE", [(name, b"\xff\xff\xff")])
+    assert ("UNAVAILABLE", True, None) == (error.code, error.retryable, error.delay)
+
+
+async def test_nobody_is_asked_to_go_back_in_time(collector: Collector) -> None:
+    info = RetryInfo()
+    info.retry_delay.FromMilliseconds(-1000)
+    assert 0 == (await refused(collector, "UNAVAILABLE", [by_itself(info)])).delay
+
+
+async def refused(collector: Collector, code: str, trailers: list[tuple[str, bytes]]) -> ExportError:
+    """What comes of a request that is refused so."""
+
     def refuse(context: Any) -> ExportMetricsServiceResponse:
-        if delay is not None:
-            info = RetryInfo()
-            info.retry_delay.FromMilliseconds(int(delay * 1000))
-            context.set_trailing_metadata([("google.rpc.retryinfo-bin", info.SerializeToString())])
+        context.set_trailing_metadata(trailers)
         context.abort(grpc.StatusCode[code], "busy")
         raise AssertionError
 
     collector.answer = refuse
     with pytest.raises(ExportError) as raised:
         await send(collector.port)
-    error = raised.value
-    assert (code, "busy", retryable, delay) == (error.code, error.reason, error.retryable, error.delay)
+    return raised.value
+
+
+def by_itself(info: RetryInfo) -> tuple[str, bytes]:
+    return "google.rpc.retryinfo-bin", info.SerializeToString()
+
+
+def in_status(code: grpc.StatusCode, info: RetryInfo) -> tuple[str, bytes]:
+    """As grpc-go sends the details of a status, and with it the Collector."""
+    status = Status(code=code.value[0], message="busy")
+    for detail in (Duration(seconds=99), info):
+        status.details.add().Pack(detail)
+    return "grpc-status-details-bin", status.SerializeToString()
 
 
 async def test_a_request_that_is_not_answered_fails_at_its_deadline(collector: Collector) -> None:

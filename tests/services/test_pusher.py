@@ -104,6 +104,13 @@ async def test_it_waits_as_long_as_the_collector_asks_for(virtual_time: MockCloc
     assert [60, 85, 110, 119] == [round(at - start) for at in sender.sent_at]
 
 
+async def test_a_collector_that_asks_for_no_wait_is_not_asked_without_pause(virtual_time: MockClock) -> None:
+    busy = ExportError("UNAVAILABLE", "busy", retryable=True, delay=0.0)
+    published, sender = Published(), FakeSender(failure=busy)
+    await run_for(119, published, sender)
+    assert 6 < len(sender.sent_at) < 100
+
+
 async def test_a_slow_collector_gets_what_fits_into_the_interval_and_newer_values_in_the_next(
     virtual_time: MockClock,
 ) -> None:

@@ -9,12 +9,15 @@ where the one it was given is missing.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 import grpc  # type: ignore[import-untyped]
 import trio
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from klag_trio import __version__
@@ -122,7 +125,19 @@ def _answer(call: Any) -> Rejected:
 
 def _retry_delay(metadata: Any) -> float | None:
     for name, value in metadata or ():
-        if name == "google.rpc.retryinfo-bin":
-            info = RetryInfo.FromString(value)
-            return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+        # What makes no sense says nothing.
+        with contextlib.suppress(DecodeError):
+            for info in _retry_infos(name, value):
+                return max(0.0, float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9))
     return None
+
+
+def _retry_infos(name: str, value: bytes) -> Iterator[Any]:
+    """Those among the details of a status, which is how the Collector sends them, or one by itself."""
+    if name == "grpc-status-details-bin":
+        for detail in Status.FromString(value).details:
+            info = RetryInfo()
+            if detail.Unpack(info):
+                yield info
+    elif name == "google.rpc.retryinfo-bin":
+        yield RetryInfo.FromString(value)

@@ -133,7 +133,8 @@ class Pusher:
                 self._fails(error.code, error.reason)
                 failures += 1
                 delay = full_jitter(failures, base=_BACKOFF_BASE, cap=_BACKOFF_CAP, random=random())  # noqa: S311
-                await trio.sleep(delay if error.delay is None else error.delay)
+                # A collector may ask for more, and by 0 asks for what we think right.
+                await trio.sleep(max(delay, error.delay or 0.0))
 
     def _fails(self, code: str, reason: str) -> None:
         if not self._failing:
