@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,9 @@ import attrs
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts it in a pod."""
+
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class AccessError(Exception):
@@ -49,15 +53,25 @@ def find_access(
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
     if host and (service_account / "token").exists():
         return _in_cluster(host, port, service_account)
-    kept = (Path.home() if home is None else home) / ".kube" / "config"
-    if kept.is_file():
+    if (kept := _kept_config(home)) is not None:
         from klag_trio.kubernetes.kubeconfig import read_kubeconfig
 
         return read_kubeconfig([kept])
     raise AccessError(
         "leader election needs the Kubernetes API, and there is no way to it: no service account at "
-        f"{service_account} (with KUBERNETES_SERVICE_HOST), no KUBECONFIG and no {kept}"
+        f"{service_account} (with KUBERNETES_SERVICE_HOST), no KUBECONFIG and no "
+        f"{'~' if home is None else home}/.kube/config"
     )
+
+
+def _kept_config(home: Path | None) -> Path | None:
+    """The kubeconfig in the home folder, where there are both."""
+    try:
+        kept = (Path.home() if home is None else home) / ".kube" / "config"
+        return kept if kept.is_file() else None
+    except (OSError, RuntimeError):
+        # A home that may not be entered, or a user that the machine does not know: as good as none.
+        return None
 
 
 def _in_cluster(host: str, port: str, folder: Path) -> Access:
@@ -66,7 +80,7 @@ def _in_cluster(host: str, port: str, folder: Path) -> Access:
         server=f"https://{authority}:{port}",
         origin=f"service account at {folder}",
         tls=lambda: tls_context(authorities=file_text(folder / "ca.crt")),
-        token=lambda: file_text(folder / "token").strip(),
+        token=lambda: bearer(file_text(folder / "token"), f"{folder / 'token'}"),
     )
     check(access)
     return access
@@ -86,6 +100,14 @@ def file_text(path: Path) -> str:
         raise AccessError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
     except UnicodeDecodeError:
         raise AccessError(f"{path}: is not plain text") from None
+
+
+def bearer(text: str, where: str) -> str:
+    """A token fit for a header, without the white space around it; one that is not is an AccessError."""
+    token = text.strip()
+    if not _TOKEN.fullmatch(token):
+        raise AccessError(f"{where}: is no token: expected one word of printable ASCII")
+    return token
 
 
 def tls_context(*, authorities: str | None, verify: bool = True) -> ssl.SSLContext:

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import yaml
 
-from klag_trio.kubernetes.access import Access, AccessError, check, file_text, tls_context
+from klag_trio.kubernetes.access import Access, AccessError, bearer, check, file_text, tls_context
 
 _NOT_SUPPORTED = ("exec", "auth-provider", "username", "password", "as", "as-groups", "as-uid")
 
@@ -61,7 +61,7 @@ def read_kubeconfig(paths: Sequence[Path]) -> Access:
         AccessError: a file cannot be read, or asks for what is not supported.
 
     """
-    documents = [(path, _document(path)) for path in paths if path.exists()]
+    documents = [(path, _document(path)) for path in paths if _exists(path)]
     shown = ":".join(map(str, paths))
     if not documents:
         raise AccessError(f"kubeconfig {shown}: there is no such file")
@@ -99,11 +99,9 @@ def _access(cluster: _Entry, user: _Entry, *, origin: str) -> Access:
 
     def token() -> str | None:
         if (fixed := user.text("token")) is not None:
-            if not fixed.isascii():
-                raise AccessError(f"{user.where}: token: is not plain text")
-            return fixed
+            return bearer(fixed, f"{user.where}: token")
         path = user.path("tokenFile")
-        return None if path is None else file_text(path).strip()
+        return None if path is None else bearer(file_text(path), f"{path}")
 
     return Access(server.rstrip("/"), origin, tls, token, cluster.text("tls-server-name"))
 
@@ -125,6 +123,13 @@ def _show_certificate(context: ssl.SSLContext, user: _Entry) -> None:
             raise AccessError(
                 f"{user.where}: client-certificate and client-key are no pair in PEM without a password"
             ) from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as exc:
+        raise AccessError(f"kubeconfig {path}: cannot be read: {exc.strerror or exc}") from exc
 
 
 def _document(path: Path) -> Mapping[str, Any]:

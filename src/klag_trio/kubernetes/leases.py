@@ -111,6 +111,9 @@ class KubernetesLeases:
             done = answer.is_success or (answer.is_client_error and not refused)
         except AccessError as exc:
             raise LeaseUnavailable(str(exc)) from exc
+        except httpx.LocalProtocolError as exc:
+            # It quotes what it does not like, such as a header with a token in it.
+            raise LeaseUnavailable("LocalProtocolError") from exc
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise LeaseUnavailable(f"{type(exc).__name__}: {exc}".removesuffix(": ")) from exc
         finally:

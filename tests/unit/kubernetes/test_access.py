@@ -97,8 +97,8 @@ def test_without_any_of_them_the_message_names_all_three(tmp_path: Path) -> None
 
 
 def test_a_token_may_be_in_a_file_beside_the_kubeconfig(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("from file\n")
-    assert "from file" == access(kubeconfig(tmp_path, {"tokenFile": "token"})).token()
+    (tmp_path / "token").write_text("from-file\n")
+    assert "from-file" == access(kubeconfig(tmp_path, {"tokenFile": "token"})).token()
 
 
 def test_certificates_may_be_in_files_or_in_place(tmp_path: Path, pem: Path) -> None:
@@ -144,7 +144,8 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, key: str, valu
         ({}, {"certificate-authority-data": "aGVsbG8="}, "is no certificate in PEM"),
         ({"tokenFile": "none"}, {}, "none: cannot be read: No such file or directory"),
         ({"token": 7}, {}, "user u: token: expected a string"),
-        ({"token": "é"}, {}, "user u: token: is not plain text"),
+        ({"token": "é"}, {}, "user u: token: is no token: expected one word of printable ASCII"),
+        ({"token": "hunter2\nhunter3"}, {}, "user u: token: is no token"),
         ({"client-certificate-data": "aGk="}, {}, "client-certificate and client-key go together"),
         (
             {"client-certificate-data": "aGk=", "client-key-data": "aGk="},
@@ -187,3 +188,40 @@ def test_a_kubeconfig_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_nothing_secret_is_in_a_repr(tmp_path: Path) -> None:
     assert "hunter2" not in repr(access(kubeconfig(tmp_path, {"token": "hunter2"})))
+
+
+def test_white_space_around_a_token_is_not_part_of_it(tmp_path: Path) -> None:
+    assert "hunter2" == access(kubeconfig(tmp_path, {"token": "hunter2\n"})).token()
+
+
+def test_a_token_that_is_none_is_not_shown(tmp_path: Path) -> None:
+    assert "hunter" not in refusal(kubeconfig(tmp_path, {"token": "hunter2\nhunter3"}))
+
+
+def forbidden(path: Path) -> bool:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_kubeconfig_in_a_folder_that_may_not_be_entered_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kubeconfig(tmp_path, {"token": "t"})
+    monkeypatch.setattr(Path, "exists", forbidden)
+    assert f"kubeconfig {path}: cannot be read: Permission denied" == refusal(path)
+
+
+def test_a_home_that_may_not_be_entered_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    with pytest.raises(AccessError, match=r"no KUBECONFIG and no .*/\.kube/config"):
+        find_access({}, home=tmp_path)
+
+
+def test_a_user_that_the_machine_does_not_know_has_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(AccessError, match=r"no KUBECONFIG and no ~/\.kube/config"):
+        find_access({})
