@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import statistics
+import threading
 import time
 from pathlib import Path
 
@@ -181,3 +182,15 @@ async def test_a_user_who_does_not_exist_costs_the_same_time() -> None:
     known, unknown = (statistics.median(times) for times in took.values())
     assert 0.5 < unknown / known < 2
     assert known > 0.01
+
+
+async def test_who_leaves_while_a_slow_hash_is_checked_waits_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(bcrypt, "checkpw", lambda *_: over.wait(30))
+    checked = Passwords()
+    with trio.fail_after(10):
+        with trio.move_on_after(0.1):
+            await checked.right(USERS, "ann", b"right")
+        over.set()

@@ -58,7 +58,10 @@ class Passwords:
             raise TooBusyError
         self._checking[digest] = trio.Event()
         try:
-            right = await trio.to_thread.run_sync(_matches, password, hashed, limiter=self._limiter)
+            # Left alone where the client goes or we stop: at a high cost a hash takes many seconds.
+            right = await trio.to_thread.run_sync(
+                _matches, password, hashed, limiter=self._limiter, abandon_on_cancel=True
+            )
             right = right and name in users
             self._remember(name, digest, right=right)
         finally:
