@@ -8,6 +8,7 @@ from tests.services.test_board import POLL, THRESHOLD, cycle, group_report
 from trio.testing import MockClock
 
 from klag_trio.config import Cluster
+from klag_trio.domain.offsets import Fault
 from klag_trio.exposition import families
 from klag_trio.exposition.observation import Observation
 from klag_trio.services.board import Board
@@ -90,6 +91,18 @@ async def test_a_new_term_begins_without_the_lag_of_an_earlier_one(virtual_time:
     assert "no fresh metrics; cluster a: no cycle finished yet" == board.unready()
     await board.publish("a", cycle(group_report("app", to_go=3)))
     assert {("a", "app"): 3.0} == lag(board)
+
+
+async def test_the_errors_of_a_term_end_with_it_and_their_counts_do_not(virtual_time: MockClock) -> None:
+    tenure = Tenure(trio.current_time)
+    board = make_board(tenure)
+    tenure.until = trio.current_time() + 10
+    board.faults("a").record("topics", "", Fault("_TRANSPORT", "broker gone"))
+    await board.publish("a", cycle(None))
+    assert [1] == [len(cluster.faults) for cluster in board.published().clusters]
+    await board.change_term()
+    assert [[]] == [list(cluster.faults) for cluster in board.published().clusters]
+    assert {("topics", "_TRANSPORT"): 1} == board.faults("a").counts
 
 
 async def test_a_standby_goes_on_telling_about_its_process(

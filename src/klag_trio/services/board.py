@@ -176,6 +176,7 @@ class Board:
             for entry in self._entries.values():
                 entry.report, entry.cycle, entry.lines = None, None, {}
                 entry.up, entry.fresh_until, entry.history = False, 0.0, History()
+                entry.faults.end_term()
             self._started = self._as_of = trio.current_time()
             self._shared = text.prefix([])
             self._finish()

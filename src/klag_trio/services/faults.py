@@ -73,6 +73,10 @@ class FaultLog:
         """Say that an error of an earlier cycle is taken to last, without having been met again."""
         self._current.setdefault(_Trouble(stage, subject, fault.code), fault)
 
+    def end_term(self) -> None:
+        """Forget what lasts: whether it still does only the next leader can tell."""
+        self._lasting, self._current = {}, {}
+
     def end_cycle(self, *, good: bool = True) -> None:
         """Log what began and what ended with the cycle that ran.
 
