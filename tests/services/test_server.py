@@ -103,6 +103,21 @@ async def test_every_address_of_ipv6_is_every_address_of_ipv4_too(nursery: trio.
     assert (await ask(("127.0.0.1", port), request("/health"))).body == b"ok"
 
 
+async def test_on_a_machine_without_ipv6_every_address_is_every_one_of_ipv4(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ipv4Only(socket.socket):
+        def __init__(self, family: int = -1, *more: int) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            super().__init__(family, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Ipv4Only)
+        _, port = await started(nursery, "::")
+    assert (await ask(("127.0.0.1", port), request("/health"))).body == b"ok"
+
+
 async def test_a_port_in_use_is_named(nursery: trio.Nursery) -> None:
     _, port = await started(nursery)
     with pytest.raises(ListenError) as caught:

@@ -57,6 +57,7 @@ _NOBODY_CAME = frozenset(
     if hasattr(errno, name)
 )
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_EVERY_ADDRESS, _EVERY_IPV4_ADDRESS = "::", "0.0.0.0"  # noqa: S104
 
 
 class ListenError(Exception):
@@ -160,6 +161,8 @@ async def _listen(host: str, port: int, keys: str) -> list[socket.socket]:
             else:
                 port = listeners[0].getsockname()[1]
         if absent is not None and not listeners:
+            if host == _EVERY_ADDRESS:
+                return await _listen(_EVERY_IPV4_ADDRESS, port, keys)
             raise absent
     except (OSError, OverflowError, UnicodeError) as error:
         for listener in listeners:
@@ -177,7 +180,7 @@ def _listen_at(family: int, address: tuple[Any, ...]) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # "::" means every address, IPv4 too; any other address has its own listener.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != _EVERY_ADDRESS)
         sock.bind(address)
         sock.listen(_BACKLOG)
     except BaseException:
