@@ -10,7 +10,7 @@ COMPOSE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/klag-trio/docker-compose-2.40.
 .PHONY: help setup audit lint format test test-browser test-compose test-helm test-image test-load chart manifests test-kubernetes test-otlp demo demo-pictures bench docs requirements clean
 
 help:  ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready  ## the virtual environment with everything in it
 
@@ -32,17 +32,17 @@ format: setup  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 test: setup  ## all tests, on a real broker
-	@scripts/install-missing curl:curl java:openjdk-17-jre-headless mvn:maven openssl:openssl promtool:prometheus unshare:util-linux
+	@scripts/install-missing curl:curl java:default-jre-headless mvn:maven openssl:openssl promtool:prometheus unshare:util-linux
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest --ignore=tests/browser --ignore=tests/compose --ignore=tests/faults --ignore=tests/helm --ignore=tests/image --ignore=tests/input --ignore=tests/kafka/test_program_under_load.py --ignore=tests/kerberos --ignore=tests/kubernetes --ignore=tests/otlp $(ARGS)
 
 test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000 wrong configurations
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@scripts/install-missing java:default-jre-headless mvn:maven
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
 
 test-browser: setup  ## the pages in headless Chromium, on a real broker
-	@scripts/install-missing chromium:chromium java:openjdk-17-jre-headless mvn:maven npm:npm
+	@scripts/install-missing chromium:chromium java:default-jre-headless mvn:maven npm:npm
 	@$(BIN)/python test-stack/kafka fetch
 	@cd tests/browser && npm ci --silent --ignore-scripts --no-audit --no-fund
 	$(BIN)/pytest tests/browser $(ARGS)
@@ -75,7 +75,7 @@ chart manifests: setup  ## what is made from other files: the chart's schema, RE
 
 .PHONY: test-kerberos
 test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is built with Kerberos the first time
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven kinit:krb5-user /usr/sbin/krb5kdc:krb5-kdc /usr/sbin/kadmin.local:krb5-admin-server /usr/share/doc/libsasl2-modules-gssapi-mit:libsasl2-modules-gssapi-mit
+	@scripts/install-missing java:default-jre-headless mvn:maven kinit:krb5-user /usr/sbin/krb5kdc:krb5-kdc /usr/sbin/kadmin.local:krb5-admin-server /usr/share/doc/libsasl2-modules-gssapi-mit:libsasl2-modules-gssapi-mit
 	@.cache/kerberos/bin/python test-stack/kafka fetch
 	.cache/kerberos/bin/pytest tests/kerberos $(ARGS)
 
@@ -88,14 +88,14 @@ test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is b
 	@touch $@
 
 test-kubernetes: setup  ## leader election on a real kube-apiserver, which Go builds the first time (10 minutes)
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven etcd:etcd-server openssl:openssl
+	@scripts/install-missing java:default-jre-headless mvn:maven etcd:etcd-server openssl:openssl
 	@$(BIN)/python test-stack/kafka fetch
 	@$(BIN)/python test-stack/kubernetes
 	@$(BIN)/python test-stack/chart
 	$(BIN)/pytest tests/kubernetes $(ARGS)
 
 test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven openssl:openssl
+	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl
 	@$(BIN)/python test-stack/kafka fetch
 	@$(BIN)/python test-stack/collector
 	$(BIN)/pytest tests/otlp $(ARGS)
@@ -105,25 +105,25 @@ reliability: setup  ## what the last make test-faults and make soak measured, in
 	PYTHONPATH=test-stack $(BIN)/python -m tests.faults
 
 test-faults: setup  ## everything that a Kafka estate does to klag-trio, on three brokers and a cluster beside them
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven openssl:openssl prlimit:util-linux unshare:util-linux
+	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl prlimit:util-linux unshare:util-linux
 	@$(BIN)/python test-stack/kafka fetch
 	$(BIN)/pytest tests/faults tests/services/test_listing.py $(ARGS)
 
 soak: setup  ## topics and groups that come and go, CYCLES=2000: what klag-trio holds meanwhile
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@scripts/install-missing java:default-jre-headless mvn:maven
 	@$(BIN)/python test-stack/kafka fetch
 	PYTHONPATH=test-stack $(BIN)/python -m tests.soak --cycles $(CYCLES) $(ARGS)
 
 demo: setup  ## a broker, groups that lag in every way, klag-trio, and Prometheus if it is here; Ctrl-C ends it
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@scripts/install-missing java:default-jre-headless mvn:maven
 	@$(BIN)/python test-stack/demo.py $(ARGS)
 
 demo-pictures: setup  ## the demo again, for the pictures in docs/pictures
-	@scripts/install-missing chromium:chromium java:openjdk-17-jre-headless mvn:maven pngquant:pngquant /usr/share/fonts/opentype/inter:fonts-inter
+	@scripts/install-missing chromium:chromium java:default-jre-headless mvn:maven pngquant:pngquant /usr/share/fonts/opentype/inter:fonts-inter
 	@$(BIN)/python test-stack/pictures.py
 
 bench: .cache/bench/.ready  ## workload L beside the peers on the PATH, klag-trio installed as users install it
-	@scripts/install-missing java:openjdk-17-jre-headless mvn:maven
+	@scripts/install-missing java:default-jre-headless mvn:maven
 	.cache/bench/bin/pip install --quiet --no-deps --force-reinstall .
 	.cache/bench/bin/python -m benchmarks latency --peers-on-path $(ARGS)
 

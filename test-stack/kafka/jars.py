@@ -14,7 +14,7 @@ from kafka.errors import StackError
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / ".cache"
-INSTALL = "sudo apt-get install --yes openjdk-17-jre-headless maven"
+INSTALL = "sudo apt-get install --yes default-jre-headless maven"
 OLDEST_JAVA = 17
 
 

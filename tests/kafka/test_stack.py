@@ -168,7 +168,7 @@ def test_it_says_what_to_install(tmp_path: Path, missing: str) -> None:
         timeout=60,
     )
     assert 1 == run.returncode
-    assert "sudo apt-get install --yes openjdk-17-jre-headless maven" in run.stderr
+    assert "sudo apt-get install --yes default-jre-headless maven" in run.stderr
     assert f"there is no {missing}" in run.stderr
 
 
