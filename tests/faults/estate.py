@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from tests.faults.observed import Observed
     from tests.kafka.program import Program
 
-# The defaults of klag-trio, fifteen times as fast, but for two: without a broker its partitions have no leader
-# for six seconds, or for ten where it was the active controller, and on a busy machine any broker may take
-# more than half a second for an answer.
+# The defaults of klag-trio, fifteen times as fast, but for two: without a broker its partitions have no
+# leader for six seconds, or for ten where it was the active controller, and on a busy machine any broker may
+# take more than half a second for an answer.
 POLL = 2.0
 KAFKA_TIMEOUT = POLL
 OFFSET_FETCH_TIMEOUT = POLL / 2
