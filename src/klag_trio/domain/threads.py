@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-# A cycle has at most three calls under way at once, and none of them may wait for one that hangs.
-_LEAST_ADMIN = 3
+# A cycle has at most four calls under way at once, and none of them may wait for one that hangs.
+_LEAST_ADMIN = 4
 # Some wait out abandoned calls.
 _MOST_ADMIN = 8
 

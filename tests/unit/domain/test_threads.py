@@ -14,9 +14,9 @@ from klag_trio.domain.threads import Threads, share
         (64, 4, 10, Threads(8, 8)),
         (64, 5, 10, Threads(6, 6)),
         (64, 5, 0, Threads(8, 0)),
-        (6, 2, 10, Threads(3, 1)),
-        (1, 1, 10, Threads(3, 1)),
-        (1, 3, 0, Threads(3, 0)),
+        (6, 2, 10, Threads(4, 1)),
+        (1, 1, 10, Threads(4, 1)),
+        (1, 3, 0, Threads(4, 0)),
     ],
 )
 def test_threads_are_shared_out_evenly(total: int, clusters: int, readers: int, each: Threads) -> None:
@@ -28,9 +28,9 @@ def test_no_more_threads_than_are_configured_but_for_what_each_cluster_needs(
     total: int, clusters: int, readers: int
 ) -> None:
     each = share(total, clusters=clusters, readers=readers)
-    least = 3 + (readers > 0)
+    least = 4 + (readers > 0)
     assert each.total * clusters <= max(total, least * clusters)
-    assert 3 <= each.admin <= 8
+    assert 4 <= each.admin <= 8
     assert min(1, readers) <= each.readers <= readers
 
 
