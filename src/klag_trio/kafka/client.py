@@ -35,6 +35,8 @@ _DRAIN_SECONDS = 1.0
 _HEARING_SECONDS = 10.0
 # What librdkafka calls a broken connection, although it is about certificates.
 _TLS = ("SSL handshake failed", "SSL alert number")
+# That a listener hung up is about TLS too where none has ever answered.
+_SHAKING_HANDS = "in state SSL_HANDSHAKE"
 _DISCONNECTED = re.compile(r"FAIL .*?\]: (.*?: Disconnected: .*)")
 # librdkafka refuses less for a consumer; its own default is the longest.
 _SHORTEST_SILENCE = 2.0
@@ -189,7 +191,8 @@ class Client:
     def fault(self, error: KafkaError) -> Fault:
         """The error in our terms, without any configured value."""
         name, text = error.name(), error.str()
-        if name == "_TRANSPORT" and any(words in text for words in _TLS):
+        hung_up = _SHAKING_HANDS in text and not self._causes.reached
+        if name == "_TRANSPORT" and (hung_up or any(words in text for words in _TLS)):
             name = "_SSL"
         return Fault(name, self.redact(text), retriable=error.retriable() or name in _PASSING)
 
@@ -243,7 +246,9 @@ class Client:
         if fault.code == "_TRANSPORT" and self._log.disconnected and not self._causes.reached:
             # A listener that expects TLS or a login hangs up on whoever comes without, and says nothing.
             ended = self.redact(self._log.disconnected)
-            return attrs.evolve(fault, message=f"{ended}: does security.protocol fit the brokers' listener?")
+            code = "_SSL" if _SHAKING_HANDS in ended else fault.code
+            message = f"{ended}: does security.protocol fit the brokers' listener?"
+            return attrs.evolve(fault, code=code, message=message)
         return fault
 
     async def hear(self) -> None:

@@ -101,17 +101,23 @@ async def test_a_client_is_made_anew_only_where_its_properties_still_hold(
     assert before == clients()
 
 
-async def test_a_listener_that_hangs_up_at_once_is_told_of_whatever_was_asked_before() -> None:
+@pytest.mark.parametrize(("protocol", "code"), [("PLAINTEXT", "_TRANSPORT"), ("SSL", "_SSL")])
+async def test_a_listener_that_hangs_up_at_once_is_told_of_whatever_was_asked_before(
+    protocol: str, code: str
+) -> None:
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, trio.SocketStream.aclose, 0, host="127.0.0.1")
         listeners = await nursery.start(serve)
         host, port = listeners[0].socket.getsockname()
-        client = Client("hung-up", {"bootstrap.servers": f"{host}:{port}"}, threads=8, timeout=0.5)
+        properties = {"bootstrap.servers": f"{host}:{port}", "security.protocol": protocol}
+        client = Client("hung-up", properties, threads=8, timeout=0.5)
         admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=0.1)
         assert isinstance((await admin.topic_ids(["orders"]))["orders"], Fault)
         with pytest.raises(ClusterUnavailable) as caught:
             await admin.topics()
-        assert "does security.protocol fit" in caught.value.fault.message
+        fault = caught.value.fault
+        assert code == fault.code
+        assert "does security.protocol fit" in fault.message or "SSL" in fault.message
         assert await client.aclose()
         nursery.cancel_scope.cancel()
 
