@@ -102,15 +102,15 @@ FAULTS = [
     Fault(
         "the network is slow: 120 ms there and back, 64 KiB/s",
         HARMLESS,
-        network.network(Way.NAMED, delay=0.06, bytes_per_second=65536),
-        way=Way.NAMED,
+        network.network(Way.SLOW, delay=0.06, bytes_per_second=65536),
+        way=Way.SLOW,
     ),
     Fault(
         "a cycle takes longer than the poll interval",
         HARMLESS,
-        network.network(Way.NAMED, delay=0.3),
+        network.network(Way.SLOW, delay=0.3),
         codes=SLOW,
-        way=Way.NAMED,
+        way=Way.SLOW,
         check=network.cycles_overran,
     ),
     Fault(
