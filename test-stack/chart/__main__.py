@@ -8,14 +8,15 @@ from pathlib import Path
 # Run by its folder's name, Python puts the folder itself on the path; the package is one above.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from chart.fetch import FetchError, crds, helm  # noqa: E402
+from chart.fetch import crds, helm  # noqa: E402
+from golang import BuildError  # noqa: E402
 
 
 def main(command: str = "fetch") -> int:
     try:
         helm()
         crds()
-    except FetchError as exc:
+    except BuildError as exc:
         print(exc, file=sys.stderr)
         return 1
     if command == "write":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .build import BuildError, binary
+from .build import binary
 from .process import CONFIG, OtelCollector
 
-__all__ = ["CONFIG", "BuildError", "OtelCollector", "binary"]
+__all__ = ["CONFIG", "OtelCollector", "binary"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .build import BuildError, programs
+from .build import programs
 from .control_plane import ControlPlane
 
-__all__ = ["BuildError", "ControlPlane", "programs"]
+__all__ = ["ControlPlane", "programs"]

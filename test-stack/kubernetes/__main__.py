@@ -8,7 +8,8 @@ from pathlib import Path
 # Run by its folder's name, Python puts the folder itself on the path; the package is one above.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from kubernetes.build import BuildError, programs  # noqa: E402
+from golang import BuildError  # noqa: E402
+from kubernetes.build import programs  # noqa: E402
 
 
 def main() -> int:
