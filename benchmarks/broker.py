@@ -23,7 +23,10 @@ def broker(bootstrap: str | None) -> Iterator[str]:
         return
     if _TEST_STACK not in sys.path:
         sys.path.append(_TEST_STACK)
-    from kafka import KafkaCluster, StackError  # beside this package, and only needed without --bootstrap
+    from stack.kafka import (  # beside this package, and only needed without --bootstrap
+        KafkaCluster,
+        StackError,
+    )
 
     try:
         with KafkaCluster(heap=_HEAP) as cluster:

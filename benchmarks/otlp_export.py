@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test-stack"))
 
 from benchmarks.reports import blocks_of, report_with
 from benchmarks.workload import PRESETS
-from collector import OtelCollector
 from klag_trio import allocator, interpreter
 from klag_trio.config import Exporter, Otel
 from klag_trio.exposition.observation import Observation
+from stack.collector import OtelCollector
 
 SIZES = {39_256: PRESETS["L"], 208_006: PRESETS["XL"]}
 WARM_UP = 1_000

@@ -3,6 +3,6 @@ FROM python:3.13-slim-bookworm
 WORKDIR /load
 COPY requirements.txt .
 RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements.txt
-COPY test-stack/load.py test-stack/generate.py ./
+COPY test-stack/stack/load.py test-stack/stack/generate.py ./stack/
 USER nobody
-ENTRYPOINT ["python", "generate.py", "--running-file", "/tmp/running"]
+ENTRYPOINT ["python", "-m", "stack.generate", "--running-file", "/tmp/running"]

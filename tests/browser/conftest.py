@@ -9,7 +9,7 @@ import pytest
 from tests.kafka.conftest import driver, kafka
 from tests.kafka.program import Program, config_text, running
 
-from browser import chromium
+from stack.browser import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from grafana.dashboard import VARIABLES
 from klag_trio.config import read_config
+from stack.grafana.dashboard import VARIABLES
 
 STACK = Path(__file__).parents[2] / "test-stack"
 FILE = STACK / "compose.yaml"

@@ -10,10 +10,10 @@ import pytest
 from tests.kafka.program import config_text, running
 from tests.kafka.waiting import wait_until
 
-from grafana.dashboard import ROWS
-from kafka import KafkaCluster
-from load import GROUPS, Load
-from prometheus import PrometheusServer
+from stack.grafana.dashboard import ROWS
+from stack.kafka import KafkaCluster
+from stack.load import GROUPS, Load
+from stack.prometheus import PrometheusServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.faults.estate import Begin
     from tests.faults.observed import Observed
 
-    from kafka import KafkaNode
+    from stack.kafka import KafkaNode
 
 
 @contextmanager

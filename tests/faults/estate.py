@@ -26,7 +26,7 @@ from tests.kafka.driver import KafkaDriver
 from tests.kafka.program import config_text, running
 from tests.kafka.waiting import SECONDS, wait_until
 
-from kafka import KafkaCluster
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

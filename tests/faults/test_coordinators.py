@@ -10,10 +10,10 @@ from tests.faults.brokers import frozen
 from tests.kafka.driver import KafkaDriver
 from tests.kafka.waiting import SECONDS, unique
 
-from kafka import KafkaCluster
 from klag_trio.domain.offsets import Fault
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chart.rendering import ROOT, RefusedError, template
 from klag_trio.config import Cluster, Config, load_config
 from klag_trio.config.properties import Properties
 from klag_trio.config.schema import Exporter
+from stack import ROOT
+from stack.chart.rendering import RefusedError, template
 
 # Values of keys that take only some.
 NAMED = {

@@ -21,11 +21,12 @@ import pytest
 import yaml
 from tests.kafka.program import config_text, running
 
-from chart.rendering import CHART, ROOT, RefusedError, Release, lint, template
-from chart.strict import mistakes
 from klag_trio.config import load_config
 from klag_trio.config.schema import Exporter, Otel
 from klag_trio.services.otlp_settings import read_settings
+from stack import ROOT
+from stack.chart.rendering import CHART, RefusedError, Release, lint, template
+from stack.chart.strict import mistakes
 
 VALUES_FOLDER = Path(__file__).parent / "values"
 VALUES = sorted(VALUES_FOLDER.glob("*.yaml"))

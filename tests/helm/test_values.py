@@ -14,10 +14,10 @@ import yaml
 from jsonschema import Draft202012Validator
 from tests.helm.test_configuration import KEYS, values_with
 
-from chart.derived import derived, documented_values, left_over
-from chart.rendering import CHART, RefusedError, template
 from klag_trio.config import ConfigError, load_config
 from klag_trio.config.durations import NANOSECONDS, parse_duration
+from stack.chart.derived import derived, documented_values, left_over
+from stack.chart.rendering import CHART, RefusedError, template
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())

@@ -11,11 +11,11 @@ import yaml
 from tests.helm.test_configuration import keys
 from tests.helm.test_values import SCHEMA, validator
 
-from chart.rendering import RefusedError, template
 from klag_trio.config import ConfigError
 from klag_trio.config.load import structure
 from klag_trio.config.web import WebConfig, load_web_config
 from klag_trio.config.yaml_nodes import parse_yaml
+from stack.chart.rendering import RefusedError, template
 
 KEYS = [*keys(WebConfig)]
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"

@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 from tests.kafka.waiting import wait_until
 
-from image.build import Build, Image, base
-from image.dockerfile import ROOT, ours
 from klag_trio import __version__
+from stack import ROOT
+from stack.image.build import Build, Image, base
+from stack.image.dockerfile import ours
 
 CLUSTER = '[[clusters]]\nname = "NAME"\nbootstrap_servers = "127.0.0.1:1"\n'
 

@@ -21,8 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from tests.kafka.waiting import wait_until
 
-from kafka import OLDEST, KafkaCluster
-from kafka.jars import jars, java
+from stack.kafka import OLDEST, KafkaCluster
+from stack.kafka.jars import jars, java
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from tests.kafka.driver import KafkaDriver
 
-from kafka import CURRENT, OLDEST, KafkaCluster
+from stack.kafka import CURRENT, OLDEST, KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import attrs
 from tests.certificates import Authority, TokenKey
 from tests.kafka.identity import AUDIENCE, IdentityProvider, identity_provider
 
-from kafka import KafkaCluster
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,14 +18,15 @@ from rich.console import Console
 from tests.kafka.test_stack import processes_below
 from tests.kafka.waiting import wait_until
 
-from live import View
-from load import GROUPS
-from table import PartitionRow, Row, partitions, render, rows
+from stack import TEST_STACK
+from stack.live import View
+from stack.load import GROUPS
+from stack.table import PartitionRow, Row, partitions, render, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEMO = Path(__file__).parents[2] / "test-stack" / "demo.py"
+DEMO = [sys.executable, str(TEST_STACK), "demo"]
 SERVED = """\
 # TYPE kafka_consumergroup_group_state gauge
 kafka_consumergroup_group_state{cluster_name="c",group="b"} 3
@@ -58,7 +59,7 @@ def test_the_table_has_a_dash_where_nothing_is_known() -> None:
 
 def test_the_demo_shows_every_group_and_ends_by_itself(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, str(DEMO), "--seconds", "20"],
+        [*DEMO, "--seconds", "20"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -84,7 +85,7 @@ def test_the_demo_shows_every_group_and_ends_by_itself(tmp_path: Path) -> None:
 def running_demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A demo that has shown its address."""
     demo = subprocess.Popen(
-        [sys.executable, str(DEMO)],
+        DEMO,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -167,7 +168,7 @@ def test_the_demo_draws_in_a_terminal_until_ctrl_c(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (50, 130))
     demo = subprocess.Popen(
-        [sys.executable, str(DEMO)],
+        DEMO,
         env={**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm-256color"},
         stdin=theirs,
         stdout=theirs,

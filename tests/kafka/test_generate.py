@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.kafka.waiting import wait_until
 
-from kafka import KafkaCluster
+from stack import TEST_STACK
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GENERATE = Path(__file__).parents[2] / "test-stack" / "generate.py"
+GENERATE = [sys.executable, str(TEST_STACK), "generate"]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,7 @@ def test_it_says_when_it_runs_and_ends_when_it_is_told(
     cluster: KafkaCluster, tmp_path: Path, run: str
 ) -> None:
     running = tmp_path / "running"
-    generator = subprocess.Popen(
-        [sys.executable, str(GENERATE), cluster.bootstrap_servers, "--running-file", str(running)]
-    )
+    generator = subprocess.Popen([*GENERATE, cluster.bootstrap_servers, "--running-file", str(running)])
     try:
         wait_until(lambda: running.exists() or generator.poll() is not None, f"it runs {run}", 60)
         assert generator.poll() is None

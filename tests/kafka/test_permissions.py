@@ -33,7 +33,7 @@ from tests.kafka.waiting import unique, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kafka import KafkaCluster
+    from stack.kafka import KafkaCluster
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "permissions.md"
 CLUSTER_NAME = "main"

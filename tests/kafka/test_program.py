@@ -13,7 +13,7 @@ from tests.kafka.driver import KafkaDriver
 from tests.kafka.program import Page, Program, config_text, run, running, troubles_that_last
 from tests.kafka.waiting import unique, wait_until
 
-from kafka import KafkaCluster
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,13 +14,13 @@ import pytest
 from tests.kafka.driver import KafkaDriver
 from tests.kafka.waiting import unique, wait_until
 
-from kafka import KafkaCluster, StackError
+from stack.kafka import KafkaCluster, StackError
 
 if TYPE_CHECKING:
     from tests.kafka.conftest import Kafka
 
 ROOT = Path(__file__).parents[2]
-LAUNCHER = [sys.executable, str(ROOT / "test-stack" / "kafka"), "start"]
+LAUNCHER = [sys.executable, str(ROOT / "test-stack"), "kafka", "start"]
 
 
 def processes_below(folder: str) -> list[int]:

@@ -15,9 +15,9 @@ from tests.kafka.reading import PAST_MS, at, record_reader
 from tests.kafka.segments import corrupt_batch
 from tests.kafka.waiting import unique
 
-from kafka import KafkaCluster
 from klag_trio.domain.lag import FirstRecord
 from klag_trio.domain.offsets import TopicPartition
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from tests.kafka.program import config_text, run, running
 from tests.kafka.waiting import unique, wait_until
 from tests.kerberos.kdc import REALM, KeyDistributionCentre
 
-from kafka import KafkaCluster
 from klag_trio.kafka.features import built_in
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

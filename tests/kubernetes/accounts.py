@@ -10,8 +10,8 @@ import httpx
 import yaml
 from tests.kafka.waiting import unique
 
-from chart.rendering import template
-from kubernetes import ControlPlane
+from stack.chart.rendering import template
+from stack.kubernetes import ControlPlane
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 _COLLECTIONS = {

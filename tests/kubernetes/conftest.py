@@ -16,7 +16,7 @@ from tests.kafka.waiting import unique
 from tests.kubernetes.accounts import Namespace, make_namespace
 from tests.kubernetes.replica import Replica
 
-from kubernetes import ControlPlane
+from stack.kubernetes import ControlPlane
 
 __all__ = ["driver", "kafka"]
 

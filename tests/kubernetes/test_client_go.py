@@ -13,7 +13,7 @@ from tests.kubernetes.accounts import Namespace, good
 from tests.kubernetes.conftest import MakeReplica
 from tests.kubernetes.replica import free_port
 
-from kubernetes import programs
+from stack.kubernetes import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from tests.kubernetes.conftest import MakeReplica, config, leadership
 from klag_trio.domain.lease import Candidate, claim, release
 from klag_trio.kubernetes.access import find_access
 from klag_trio.kubernetes.leases import KubernetesLeases, LeaseConflict, LeaseUnavailable
-from kubernetes import ControlPlane
+from stack.kubernetes import ControlPlane
 
 ME, OTHER = Candidate("pod-1", "process-1", 15, 5), Candidate("pod-2", "process-2", 15, 5)
 

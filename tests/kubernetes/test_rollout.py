@@ -23,9 +23,9 @@ from tests.kubernetes.kubelet import Kubelet, Pod
 from tests.kubernetes.replica import free_port
 from tests.kubernetes.watching import Stint, Watcher, gaps, overlaps, stints, watching
 
-from chart.fetch import helm
-from chart.rendering import CHART
-from kubernetes import ControlPlane
+from stack.chart.fetch import helm
+from stack.chart.rendering import CHART
+from stack.kubernetes import ControlPlane
 
 RELEASE = "ha"
 FAILOVER_SECONDS = 2.0

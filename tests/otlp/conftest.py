@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.kafka.conftest import driver, kafka
 
-from collector import OtelCollector
+from stack.collector import OtelCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.kafka.driver import KafkaDriver
     from tests.kafka.program import Program
 
-    from collector import OtelCollector
+    from stack.collector import OtelCollector
 
 
 def config(kafka: Kafka, topic: str, port: int, interval: str = "500ms", **exporter: object) -> str:

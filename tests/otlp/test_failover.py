@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.kafka.conftest import Kafka
     from tests.kafka.driver import KafkaDriver
 
-    from collector import OtelCollector
+    from stack.collector import OtelCollector
 
 TAKEOVER = timedelta(seconds=2)
 LAG = "kafka_consumergroup_group_sum_lag"

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from tests.otlp.publishing import pushing
 from tests.otlp.series import ours
 
-from collector import OtelCollector
 from klag_trio.services.otlp_channel import Rejected
 from klag_trio.services.pusher import Outcome, Sender
+from stack.collector import OtelCollector
 
 XL = PRESETS["XL"]
 XL_SAMPLES = 208_006

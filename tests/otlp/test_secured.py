@@ -9,7 +9,7 @@ import pytest
 from tests.kafka.program import Program, config_text, running
 from tests.kafka.waiting import wait_until
 
-from collector import OtelCollector
+from stack.collector import OtelCollector
 
 TOKEN = "s3cret-t0ken"
 P = "OTEL_EXPORTER_OTLP_"

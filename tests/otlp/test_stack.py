@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collector import binary, build
-from golang import BuildError
+from stack.collector import binary, build
+from stack.golang import BuildError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from tests.soak.churn import LAG_OF_A_GROUP, Churn
 from tests.soak.measured import Measured
 from tests.soak.picture import draw
 
-from kafka import KafkaCluster
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chart.derived import copies
+from stack.chart.derived import copies
 
 
 def test_the_charts_rules_dashboard_and_readme_are_up_to_date() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from grafana.dashboard import ROWS, TARGET, text
 from klag_trio.exposition.families import FAMILIES, LAG_FAMILIES, M
-from load import GROUPS
+from stack.grafana.dashboard import ROWS, TARGET, text
+from stack.load import GROUPS
 
 PAGE = Path(__file__).parents[3] / "docs" / "dashboard.md"
 PANELS = [panel for row in ROWS for panel in row.panels]
@@ -31,7 +31,7 @@ def laid_out() -> list[dict[str, Any]]:
 
 
 def test_the_file_is_what_the_script_writes() -> None:
-    assert text() == TARGET.read_text(), "run: python test-stack/grafana/dashboard.py"
+    assert text() == TARGET.read_text(), "run: python test-stack grafana"
 
 
 def test_the_page_about_it_names_the_groups_that_run() -> None:
