@@ -18,6 +18,7 @@ from pathlib import Path
 import attrs
 
 from stack import ROOT
+from stack.cache import folder_of
 
 from .dockerfile import Instruction, Stage, ours, substitute
 
@@ -86,10 +87,9 @@ def base() -> Path:
     """Return a folder with Debian, its Python and CA certificates, made on the first call on a machine."""
     if os.geteuid() != 0:
         raise BuildError("the image is made in a chroot, which only root can do: run it as root")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "klag-trio"
-    cache.mkdir(parents=True, exist_ok=True)
     # A machine keeps it: the number goes up where what is made here changes.
-    folder = cache / f"debian-{RELEASE}-2"
+    folder = folder_of(f"debian-{RELEASE}-2")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():

@@ -9,6 +9,7 @@ import time
 
 from stack.kafka import CURRENT, OLDEST, KafkaCluster, StackError
 from stack.kafka.jars import jars, java
+from stack.kafka.prepared import make_class_archive
 
 
 def main() -> int:
@@ -33,6 +34,7 @@ def main() -> int:
             java()
             for version in arguments.versions:
                 print(jars(version))
+                make_class_archive(version)
         else:
             _run(arguments.nodes, arguments.kafka, _properties(arguments.property))
     except StackError as exc:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
+import fcntl
 import random
 import shutil
 import socket
 import tempfile
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from stack.cache import folder_of
 from stack.kafka.errors import StackError
 from stack.kafka.jars import jars, java
 from stack.kafka.node import KafkaNode
+from stack.kafka.prepared import class_archive, random_id
 from stack.kafka.readiness import wait_for_brokers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import IO
 
 CURRENT = "4.1.2"
 OLDEST = "3.3.0"
 START_SECONDS = 90.0
-STOP_SECONDS = 3.0
 # Below what Linux hands out to outgoing connections, which could take the port of a node that is down.
 PORTS = range(20000, 32000)
 
@@ -64,8 +64,14 @@ class KafkaCluster:
         self._jvm_arguments = jvm_arguments
         self._advertised = advertised or {}
         self._heap = heap
+        self._held: _Ports | None = None
         self._ports: dict[tuple[int, str], int] = {}
         self._folder: Path | None = None
+
+    @property
+    def log_files(self) -> list[Path]:
+        """What each node writes down."""
+        return [node.log_file for node in self.nodes]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -88,19 +94,25 @@ class KafkaCluster:
 
     def start(self) -> None:
         """Start all nodes and wait until they are ready; StackError shows the log where they are not."""
-        command = [java(), f"-Xmx{self._heap}", *self._jvm_arguments, "-cp", f"{jars(self.version)}/*"]
+        archive = class_archive(self.version)
+        classes = [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
+        command = [
+            *[java(), f"-Xmx{self._heap}", *classes, *self._jvm_arguments],
+            *["-cp", f"{jars(self.version)}/*"],
+        ]
         self._folder = folder = Path(tempfile.mkdtemp(prefix="klag-kafka-"))
         names = ["PLAINTEXT", "CONTROLLER", *self._listeners]
         wanted = [(node_id, name) for node_id in self._ids for name in names]
-        self._ports = dict(zip(wanted, _free_ports(len(wanted)), strict=True))
+        self._held = _Ports(len(wanted))
+        self._ports = dict(zip(wanted, self._held.numbers, strict=True))
         for node_id in self._ids:
             settings = self._node_properties(node_id)
             port = self._ports[node_id, "PLAINTEXT"]
             self.nodes.append(KafkaNode(node_id, java=command, folder=folder, properties=settings, port=port))
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = random_id()
         try:
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(lambda node: node.format(cluster_id, self._format_arguments), self.nodes))
+            for node in self.nodes:
+                node.format(self.version, self._format_arguments, cluster_id)
             for node in self.nodes:
                 node.launch()
             self.wait_until_ready()
@@ -118,13 +130,13 @@ class KafkaCluster:
 
     def stop(self) -> None:
         """Stop all nodes and remove their data."""
+        # An orderly end takes longer than data that is thrown away is worth.
         for node in self.nodes:
-            node.terminate()
-        # Without a quorum, Kafka's own orderly end takes longer than data that is thrown away is worth.
-        deadline = time.monotonic() + STOP_SECONDS
-        for node in self.nodes:
-            node.wait(max(0.0, deadline - time.monotonic()))
+            node.kill()
         self.nodes.clear()
+        if self._held is not None:
+            self._held.release()
+            self._held = None
         if self._folder is not None:
             shutil.rmtree(self._folder)
             self._folder = None
@@ -162,16 +174,17 @@ class KafkaCluster:
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "1000",
             "group.consumer.min.session.timeout.ms": "1000",
-            "group.consumer.min.heartbeat.interval.ms": "500",
+            "group.consumer.min.heartbeat.interval.ms": "200",
+            "group.consumer.heartbeat.interval.ms": "200",
             # What a test waits for happens in seconds, not in Kafka's minutes.
             # Nothing goes by age unless a topic says so, and any timestamp may be written.
             "log.retention.ms": "-1",
             "log.message.timestamp.after.max.ms": str(2**63 - 1),
-            "log.retention.check.interval.ms": "1000",
-            "log.cleaner.backoff.ms": "500",
+            "log.retention.check.interval.ms": "200",
+            "log.cleaner.backoff.ms": "100",
             "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
-            "log.segment.delete.delay.ms": "1000",
-            "log.initial.task.delay.ms": "1000",
+            "log.segment.delete.delay.ms": "200",
+            "log.initial.task.delay.ms": "100",
             "offsets.retention.check.interval.ms": "5000",
             # A killed broker may come back once its old session has run out.
             "broker.heartbeat.interval.ms": "500",
@@ -183,21 +196,30 @@ class KafkaCluster:
         }
 
 
-def _free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on; they are all held until the last is found."""
-    found: list[socket.socket] = []
-    try:
+class _Ports:
+    """Ports that no program listens on, and that no other cluster on this machine takes until `release`."""
+
+    def __init__(self, count: int) -> None:
+        self.numbers: list[int] = []
+        self._held: list[IO[str]] = []
+        folder = folder_of("ports")
+        folder.mkdir(parents=True, exist_ok=True)
         for port in random.sample(PORTS, len(PORTS)):
-            candidate = socket.socket()
+            held = (folder / str(port)).open("w")
             try:
-                candidate.bind(("127.0.0.1", port))
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with socket.socket() as candidate:
+                    candidate.bind(("127.0.0.1", port))
             except OSError:
-                candidate.close()
+                held.close()
                 continue
-            found.append(candidate)
-            if len(found) == count:
-                return [held.getsockname()[1] for held in found]
+            self.numbers.append(port)
+            self._held.append(held)
+            if len(self.numbers) == count:
+                return
+        self.release()
         raise StackError(f"fewer than {count} ports of {PORTS.start} to {PORTS.stop - 1} are free")
-    finally:
-        for held in found:
+
+    def release(self) -> None:
+        for held in self._held:
             held.close()

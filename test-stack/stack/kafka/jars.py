@@ -24,13 +24,18 @@ def java() -> str:
         raise StackError(
             f"Kafka needs Java {OLDEST_JAVA} or newer and there is no java. Install it: {INSTALL}"
         )
-    said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    said = java_version(found)
     version = re.search(r'version "(\d+)', said)
     if version is None or int(version[1]) < OLDEST_JAVA:
         raise StackError(
             f"Kafka needs Java {OLDEST_JAVA} or newer. Install it: {INSTALL}\n{found} says: {said.strip()}"
         )
     return found
+
+
+def java_version(java: str) -> str:
+    """What this Java says of itself."""
+    return subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
 
 
 def jars(version: str) -> Path:

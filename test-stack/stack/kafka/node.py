@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.kafka.errors import StackError
 from stack.kafka.guarded import GuardedProcess
+from stack.kafka.prepared import copy_formatted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,25 +78,10 @@ class KafkaNode:
             return "(no log was written)"
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
 
-    def format(self, cluster_id: str, arguments: Sequence[str]) -> None:
+    def format(self, version: str, arguments: Sequence[str], cluster_id: str) -> None:
         """Make the data folder, as each node needs once."""
         self._folder.mkdir()
-        command = [
-            "kafka.tools.StorageTool",
-            "format",
-            f"--cluster-id={cluster_id}",
-            "-c",
-            str(self._write_properties()),
-        ]
-        run = subprocess.run(
-            [*self._jvm(), *command, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode != 0:
-            raise StackError(f"node {self.node_id} cannot be formatted:\n{run.stdout}{run.stderr}")
+        copy_formatted(self.data_folder, version, arguments, node_id=self.node_id, cluster_id=cluster_id)
 
     def launch(self) -> None:
         """Start the process, which is not ready for some seconds yet."""
