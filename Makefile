@@ -5,12 +5,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CYCLES ?= 2000
+TIMES ?= 20
+# Most tests wait more than they compute, so that there may be more of them at once than there are cores.
+WORKERS ?= 4
+PARALLEL = $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadgroup)
+# What is no part of make test, by marker (pyproject.toml): each has a target of its own.
+ELSEWHERE := browser or compose or faults or helm or image or kerberos or kubernetes or load or otlp or tools
+# Where tests wait for something real.
+WAITING := tests/broker tests/program tests/unit/services tests/unit/kafka tests/unit/kubernetes $(wildcard tests/unit/test_*.py)
+FOR_TESTS := curl:curl java:default-jre-headless mvn:maven openssl:openssl promtool:prometheus unshare:util-linux
 COMPOSE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/klag-trio/docker-compose-2.40.3/docker-compose
 
-.PHONY: help setup audit lint format test test-browser test-compose test-helm test-image test-load chart manifests test-kubernetes test-otlp demo demo-pictures bench docs requirements clean
+.PHONY: help setup audit lint format test test-browser test-compose test-helm test-image test-load test-python-3.13 test-tools coverage repeat verify chart manifests test-kubernetes test-otlp demo demo-pictures bench docs requirements clean
 
 help:  ## what there is
-	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9. -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready  ## the virtual environment with everything in it
 
@@ -27,29 +36,54 @@ lint: setup  ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: setup  ## let ruff mend what it can
+format: setup  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup  ## all tests, on a real broker
-	@scripts/install-missing curl:curl java:default-jre-headless mvn:maven openssl:openssl promtool:prometheus unshare:util-linux
+test: setup  ## the tests, on a real broker; ARGS for pytest, WORKERS=0 for one process
+	@scripts/install-missing $(FOR_TESTS)
 	@$(BIN)/python test-stack kafka fetch
-	$(BIN)/pytest --ignore=tests/browser --ignore=tests/compose --ignore=tests/faults --ignore=tests/helm --ignore=tests/image --ignore=tests/input --ignore=tests/kafka/test_program_under_load.py --ignore=tests/kerberos --ignore=tests/kubernetes --ignore=tests/otlp $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not ($(ELSEWHERE))" $(ARGS)
 
-test-load: setup  ## a thousand scrapes at once and 500 slow connections; 20,000 wrong configurations
-	@scripts/install-missing java:default-jre-headless mvn:maven
+test-load: setup  ## many clients at once, what takes how many seconds, 20,000 wrong configurations
+	@scripts/install-missing $(FOR_TESTS)
 	@$(BIN)/python test-stack kafka fetch
-	$(BIN)/pytest tests/input tests/kafka/test_program_under_load.py $(ARGS)
+	$(BIN)/pytest -m load $(ARGS)
+
+test-tools: setup  ## the tests of the test tools, the demo and the benchmarks
+	@scripts/install-missing $(FOR_TESTS)
+	@$(BIN)/python test-stack kafka fetch
+	$(BIN)/pytest $(PARALLEL) -m tools $(ARGS)
+
+test-python-3.13:  ## make test on the Python of the image
+	@python=$$(scripts/find-python 3.13) && $(MAKE) test PYTHON="$$python" VENV=.cache/python-3.13
+
+coverage: setup  ## how much of src the tests run through, branches counted
+	@scripts/install-missing $(FOR_TESTS)
+	@$(BIN)/python test-stack kafka fetch
+	rm -rf .cache/coverage
+	mkdir -p .cache/coverage
+	$(BIN)/pytest $(PARALLEL) -m "not ($(ELSEWHERE))" --cov --cov-report= $(ARGS)
+	$(BIN)/coverage combine --quiet 2>/dev/null || true
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+repeat: setup  ## what waits for a broker, a process, a thread or a clock, TIMES=20 times beside two busy cores
+	@scripts/install-missing $(FOR_TESTS)
+	@$(BIN)/python test-stack kafka fetch
+	scripts/repeat $(TIMES) $(BIN)/pytest $(PARALLEL) -q $(or $(ARGS),$(WAITING))
+
+verify:  ## everything there is, before a release and after a change to what it covers; notes the commit in .ci/verified
+	scripts/verify
 
 test-browser: setup  ## the pages in headless Chromium, on a real broker
 	@scripts/install-missing chromium:chromium java:default-jre-headless mvn:maven npm:npm
 	@$(BIN)/python test-stack kafka fetch
 	@cd tests/browser && npm ci --silent --ignore-scripts --no-audit --no-fund
-	$(BIN)/pytest tests/browser $(ARGS)
+	$(BIN)/pytest -m browser $(ARGS)
 
 test-compose: setup $(COMPOSE)  ## the Docker Compose stack; Go builds Compose the first time, no engine is needed
 	@scripts/install-missing promtool:prometheus
-	KLAG_TEST_COMPOSE=$(COMPOSE) $(BIN)/pytest tests/compose $(ARGS)
+	KLAG_TEST_COMPOSE=$(COMPOSE) $(BIN)/pytest -m compose $(ARGS)
 
 $(COMPOSE): test-stack/compose/go.mod
 	@mkdir -p $(@D)
@@ -58,12 +92,12 @@ $(COMPOSE): test-stack/compose/go.mod
 
 test-helm: setup  ## the Helm chart, against Kubernetes' schemas; Go builds Helm the first time
 	@$(BIN)/python test-stack chart fetch
-	$(BIN)/pytest tests/helm $(ARGS)
+	$(BIN)/pytest -m helm $(ARGS)
 
 test-image: setup .cache/hadolint/.ready  ## the Dockerfile's commands, run in a chroot instead of an engine; wants root (5 minutes)
 	@scripts/install-missing debootstrap:debootstrap
 	@$(BIN)/python test-stack image
-	$(BIN)/pytest tests/image $(ARGS)
+	$(BIN)/pytest -m image $(ARGS)
 
 .cache/hadolint/.ready: test-stack/stack/image/requirements.txt
 	$(PYTHON) -m venv .cache/hadolint
@@ -77,7 +111,7 @@ chart manifests: setup  ## what is made from other files: the chart's schema, RE
 test-kerberos: .cache/kerberos/.ready  ## a login with a ticket; librdkafka is built with Kerberos the first time
 	@scripts/install-missing java:default-jre-headless mvn:maven kinit:krb5-user /usr/sbin/krb5kdc:krb5-kdc /usr/sbin/kadmin.local:krb5-admin-server /usr/share/doc/libsasl2-modules-gssapi-mit:libsasl2-modules-gssapi-mit
 	@.cache/kerberos/bin/python test-stack kafka fetch
-	.cache/kerberos/bin/pytest tests/kerberos $(ARGS)
+	.cache/kerberos/bin/pytest -m kerberos $(ARGS)
 
 .cache/kerberos/.ready: requirements-dev.txt pyproject.toml scripts/build-kerberos
 	@scripts/install-missing gcc:gcc g++:g++ make:make npm:npm pkg-config:pkg-config $(foreach package,libcurl4-openssl-dev libsasl2-dev libssl-dev libzstd-dev zlib1g-dev,/usr/share/doc/$(package):$(package))
@@ -92,13 +126,13 @@ test-kubernetes: setup  ## leader election on a real kube-apiserver, which Go bu
 	@$(BIN)/python test-stack kafka fetch
 	@$(BIN)/python test-stack kubernetes
 	@$(BIN)/python test-stack chart
-	$(BIN)/pytest tests/kubernetes $(ARGS)
+	$(BIN)/pytest -m kubernetes $(ARGS)
 
 test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
 	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl
 	@$(BIN)/python test-stack kafka fetch
 	@$(BIN)/python test-stack collector
-	$(BIN)/pytest tests/otlp $(ARGS)
+	$(BIN)/pytest -m otlp $(ARGS)
 
 .PHONY: reliability soak test-faults
 reliability: setup  ## what the last make test-faults and make soak measured, into docs/reliability.md
@@ -107,7 +141,7 @@ reliability: setup  ## what the last make test-faults and make soak measured, in
 test-faults: setup  ## everything that a Kafka estate does to klag-trio, on three brokers and a cluster beside them
 	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl prlimit:util-linux unshare:util-linux
 	@$(BIN)/python test-stack kafka fetch
-	$(BIN)/pytest tests/faults tests/services/test_listing.py $(ARGS)
+	$(BIN)/pytest -m faults $(ARGS)
 
 soak: setup  ## topics and groups that come and go, CYCLES=2000: what klag-trio holds meanwhile
 	@scripts/install-missing java:default-jre-headless mvn:maven

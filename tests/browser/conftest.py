@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from tests.kafka.conftest import driver, kafka
-from tests.kafka.program import Program, config_text, running
+from tests.program.program import Program, config_text, running
 
 from stack.browser import chromium
 
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
-    from tests.kafka.conftest import Kafka
-
-__all__ = ["driver", "kafka"]
+    from tests.conftest import Kafka
 
 
 @attrs.define

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
+from tests.broker.driver import KafkaDriver
+from tests.broker.waiting import unique
 from tests.browser.test_pages import HOSTILE, behind, seen
-from tests.kafka.driver import KafkaDriver
-from tests.kafka.waiting import unique
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Page
     from tests.browser.conftest import Visitor
-    from tests.kafka.conftest import Kafka
-    from tests.kafka.program import Program
+    from tests.conftest import Kafka
+    from tests.program.program import Program
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 LONG = "a-group-with-a-name-that-goes-on-and-on-" * 5

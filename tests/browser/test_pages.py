@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-from tests.kafka.program import Program, config_text, running
-from tests.kafka.waiting import unique
+from tests.broker.waiting import unique
+from tests.program.program import Program, config_text, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from playwright.sync_api import Locator, Page
+    from tests.broker.driver import KafkaDriver
     from tests.browser.conftest import Visitor
-    from tests.kafka.conftest import Kafka
-    from tests.kafka.driver import KafkaDriver
+    from tests.conftest import Kafka
 
 HOSTILE = "\"><img src=x onerror=alert(1)><script>alert(1)</script>/../%2F&amp; {{ 7*7 }} 'é\u202e"
 REFRESH_MS = 30_000

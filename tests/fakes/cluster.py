@@ -24,7 +24,7 @@ from klag_trio.domain.offsets import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tests.kafka.records import Record, Timestamps
+    from tests.broker.records import Record, Timestamps
 
 HOST = "127.0.0.1"
 UNKNOWN_TOPIC = Fault("UNKNOWN_TOPIC_OR_PART", "Broker: Unknown topic or partition", retriable=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from tests.kafka.serving import serving
+from tests.fakes.serving import serving
 
 
 @attrs.define

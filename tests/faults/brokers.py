@@ -6,9 +6,9 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.broker.waiting import wait_until
 from tests.faults.estate import POLL, TARGET, Estate, now
 from tests.faults.meanwhile import meanwhile
-from tests.kafka.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,17 +8,17 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
+from tests.broker.waiting import wait_until
 from tests.faults.estate import GROUPS, KAFKA_TIMEOUT, NODES, PARTITIONS, POLL, STEADY, TARGET, THRESHOLD
 from tests.faults.table import Effect
-from tests.kafka.program import STOP_SECONDS, troubles_that_last
-from tests.kafka.waiting import wait_until
+from tests.program.program import STOP_SECONDS, troubles_that_last
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.faults.observed import Held, Moment, Observed
     from tests.faults.table import Fault
-    from tests.kafka.program import Program
+    from tests.program.program import Program
 
 CADENCE = 0.10
 FAST_SECONDS = 0.1

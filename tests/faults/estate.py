@@ -20,11 +20,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
+from tests.broker.driver import KafkaDriver
+from tests.broker.waiting import SECONDS, wait_until
 from tests.faults.proxy import Proxies
 from tests.faults.reassign import reassign
-from tests.kafka.driver import KafkaDriver
-from tests.kafka.program import config_text, running
-from tests.kafka.waiting import SECONDS, wait_until
+from tests.program.program import config_text, running
 
 from stack.kafka import KafkaCluster
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.faults.observed import Observed
-    from tests.kafka.program import Program
+    from tests.program.program import Program
 
 # The defaults of klag-trio, fifteen times as fast, but for two: without a broker its partitions have no
 # leader for six seconds, or for ten where it was the active controller, and on a busy machine any broker may

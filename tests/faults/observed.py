@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
+from tests.broker.waiting import wait_until
 from tests.faults.estate import TARGET
-from tests.kafka.program import LAST_UPDATE, Page
-from tests.kafka.waiting import wait_until
+from tests.program.program import LAST_UPDATE, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.kafka.program import Program
+    from tests.program.program import Program
 
 LAG = "kafka_consumergroup_group_lag"
 HEALTH_SECONDS = 0.1

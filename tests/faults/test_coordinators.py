@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from tests.broker.driver import KafkaDriver
+from tests.broker.waiting import SECONDS, unique
 from tests.faults.brokers import frozen
-from tests.kafka.driver import KafkaDriver
-from tests.kafka.waiting import SECONDS, unique
 
 from klag_trio.domain.offsets import Fault
 from klag_trio.kafka.admin import KafkaAdmin

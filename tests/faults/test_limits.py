@@ -10,7 +10,7 @@ import pytest
 from tests.faults import checks
 from tests.faults.estate import POLL, TARGET, Estate, Way, now
 from tests.faults.observed import observed
-from tests.kafka.program import config_text, run, running
+from tests.program.program import config_text, run, running
 
 if TYPE_CHECKING:
     from pathlib import Path

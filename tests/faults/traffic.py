@@ -6,9 +6,9 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from tests.broker.driver import KafkaDriver
 from tests.faults.estate import DOOMED, PARTITIONS, RESTLESS, TARGET, TOPIC, Estate
 from tests.faults.meanwhile import meanwhile
-from tests.kafka.driver import KafkaDriver
 from tests.soak.churn import Churn
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kafka.program import config_text, running
+from tests.program.program import config_text, running
 
 from klag_trio.config import load_config
 from klag_trio.config.schema import Exporter, Otel

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.kafka.waiting import wait_until
+from tests.broker.waiting import wait_until
 
 from klag_trio import __version__
 from stack import ROOT

@@ -8,7 +8,7 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING, Self
 
-from tests.kafka.waiting import wait_until
+from tests.broker.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

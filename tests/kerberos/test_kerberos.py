@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from confluent_kafka import libversion
-from tests.kafka.driver import KafkaDriver
-from tests.kafka.program import config_text, run, running
-from tests.kafka.waiting import unique, wait_until
+from tests.broker.driver import KafkaDriver
+from tests.broker.waiting import unique, wait_until
 from tests.kerberos.kdc import REALM, KeyDistributionCentre
+from tests.program.program import config_text, run, running
 
 from klag_trio.kafka.features import built_in
 from stack.kafka import KafkaCluster

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import httpx
 import yaml
-from tests.kafka.waiting import unique
+from tests.broker.waiting import unique
 
 from stack.chart.rendering import template
 from stack.kubernetes import ControlPlane

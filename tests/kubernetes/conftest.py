@@ -9,16 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.kafka.conftest import Kafka, driver, kafka
-from tests.kafka.driver import KafkaDriver
-from tests.kafka.program import config_text
-from tests.kafka.waiting import unique
+from tests.broker.driver import KafkaDriver
+from tests.broker.waiting import unique
+from tests.conftest import Kafka
 from tests.kubernetes.accounts import Namespace, make_namespace
 from tests.kubernetes.replica import Replica
+from tests.program.program import config_text
 
 from stack.kubernetes import ControlPlane
-
-__all__ = ["driver", "kafka"]
 
 CONTROLLERS = ("deployment-controller", "replicaset-controller", "disruption-controller")
 

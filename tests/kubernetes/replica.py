@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.kafka.program import COMMAND
+from tests.program.program import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kafka.waiting import wait_until
+from tests.broker.waiting import wait_until
 from tests.kubernetes.accounts import Namespace, good
 from tests.kubernetes.conftest import MakeReplica
 from tests.kubernetes.replica import free_port

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.kafka.program import run
-from tests.kafka.waiting import wait_until
+from tests.broker.waiting import wait_until
 from tests.kubernetes.accounts import Namespace, good, make_namespace
 from tests.kubernetes.conftest import MakeReplica, config, leadership
+from tests.program.program import run
 
 from klag_trio.domain.lease import Candidate, claim, release
 from klag_trio.kubernetes.access import find_access

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from tests.kafka.waiting import unique, wait_until
+from tests.broker.waiting import unique, wait_until
 from tests.kubernetes.accounts import Namespace
 from tests.kubernetes.conftest import MakeReplica
 from tests.kubernetes.replica import Replica

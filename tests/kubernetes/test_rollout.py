@@ -17,7 +17,7 @@ import attrs
 import httpx
 import pytest
 import yaml
-from tests.kafka.waiting import unique, wait_until
+from tests.broker.waiting import unique, wait_until
 from tests.kubernetes.accounts import Namespace, good
 from tests.kubernetes.kubelet import Kubelet, Pod
 from tests.kubernetes.replica import free_port

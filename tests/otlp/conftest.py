@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kafka.conftest import driver, kafka
 
 from stack.collector import OtelCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-__all__ = ["driver", "kafka"]
 
 
 @pytest.fixture

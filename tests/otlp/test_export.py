@@ -7,17 +7,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kafka.program import config_text, run, running
-from tests.kafka.waiting import unique, wait_until
+from tests.broker.waiting import unique, wait_until
 from tests.otlp.series import lag, ours
 from tests.otlp.watching import watching
+from tests.program.program import config_text, run, running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.kafka.conftest import Kafka
-    from tests.kafka.driver import KafkaDriver
-    from tests.kafka.program import Program
+    from tests.broker.driver import KafkaDriver
+    from tests.conftest import Kafka
+    from tests.program.program import Program
 
     from stack.collector import OtelCollector
 

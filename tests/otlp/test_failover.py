@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.broker.waiting import unique, wait_until
 from tests.fakes.lease_api import LeaseApi, lease_api
-from tests.kafka.program import Page, Program, config_text, running
-from tests.kafka.waiting import unique, wait_until
+from tests.program.program import Page, Program, config_text, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.kafka.conftest import Kafka
-    from tests.kafka.driver import KafkaDriver
+    from tests.broker.driver import KafkaDriver
+    from tests.conftest import Kafka
 
     from stack.collector import OtelCollector
 

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.kafka.program import Program, config_text, running
-from tests.kafka.waiting import wait_until
+from tests.broker.waiting import wait_until
+from tests.program.program import Program, config_text, running
 
 from stack.collector import OtelCollector
 

@@ -12,7 +12,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.kafka.program import Program
+    from tests.program.program import Program
 
 _PAUSE_SECONDS = 0.1
 LAST_UPDATE = "kafka_lag_exporter_last_update_timestamp_seconds"

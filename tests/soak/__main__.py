@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.kafka.program import Page, config_text, running
-from tests.kafka.waiting import SECONDS, wait_until
+from tests.broker.waiting import SECONDS, wait_until
+from tests.program.program import Page, config_text, running
 from tests.soak.churn import LAG_OF_A_GROUP, Churn
 from tests.soak.measured import Measured
 from tests.soak.picture import draw

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 import attrs
-from tests.kafka.driver import KafkaDriver
+from tests.broker.driver import KafkaDriver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 
 if TYPE_CHECKING:
-    from tests.kafka.program import Program
+    from tests.program.program import Program
 
 MEBIBYTE = 1024 * 1024
 

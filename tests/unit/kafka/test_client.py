@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import subprocess
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Awaitable, Callable, Iterator, Sized
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -39,9 +39,15 @@ def clients() -> int:
     return names.count("rdk:main\n")
 
 
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine librdkafka may take more than a second to end."""
+    monkeypatch.setattr("klag_trio.kafka.client._DRAIN_SECONDS", 60.0)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for librdkafka's threads, which tell nobody."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
 
@@ -54,9 +60,9 @@ def make_certificate(path: Path) -> None:
 
 async def test_calls_that_fail_keep_no_client_alive(no_collection: None) -> None:
     before = clients()
-    client = Client("nowhere", NOWHERE, threads=8, timeout=0.2)
+    client = Client("nowhere", NOWHERE, threads=8, timeout=0.1)
     admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=0.1)
-    for _ in range(4):
+    for _ in range(2):
         # Groups whose coordinator does not answer in time cost the handle that asked for it.
         await admin.commits(["app", "other"])
         for ask in (admin.topics, admin.groups):
@@ -84,11 +90,10 @@ async def test_a_client_is_made_anew_only_where_its_properties_still_hold(
     before = clients()
     properties = {**NOWHERE, "security.protocol": "SSL", "ssl.ca.location": str(certificate)}
     client = Client("nowhere", properties, threads=8, timeout=0.2)
-    with trio.fail_after(10):
+    await client.recycle()
+    certificate.rename(away)
+    with pytest.raises(ClusterUnavailable) as caught:
         await client.recycle()
-        certificate.rename(away)
-        with pytest.raises(ClusterUnavailable) as caught:
-            await client.recycle()
     assert ("recycle", "_INVALID_ARG") == (caught.value.stage, caught.value.fault.code)
     del caught
     # The old one is still there, and still fails for no other reason than before.
@@ -98,26 +103,43 @@ async def test_a_client_is_made_anew_only_where_its_properties_still_hold(
     away.rename(certificate)
     await client.recycle()
     assert await client.aclose()
-    assert before == clients()
+    await until(lambda: clients() == before)
 
 
-@pytest.mark.parametrize(("protocol", "code"), [("PLAINTEXT", "_TRANSPORT"), ("SSL", "_SSL")])
-async def test_a_listener_that_hangs_up_at_once_is_told_of_whatever_was_asked_before(
-    protocol: str, code: str
+async def hang_up_after_the_first_bytes(stream: trio.SocketStream) -> None:
+    """As a listener for TLS does without TLS."""
+    await stream.receive_some(100)
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "hang_up", "code", "words"),
+    [
+        ("PLAINTEXT", trio.SocketStream.aclose, "_TRANSPORT", "Disconnected"),
+        ("PLAINTEXT", hang_up_after_the_first_bytes, "_TRANSPORT", "Disconnected"),
+        ("SSL", trio.SocketStream.aclose, "_SSL", "SSL"),
+    ],
+)
+async def test_a_listener_that_hangs_up_is_told_of_with_its_address_whatever_was_asked_before(
+    protocol: str, hang_up: Callable[[trio.SocketStream], Awaitable[None]], code: str, words: str
 ) -> None:
     async with trio.open_nursery() as nursery:
-        serve = partial(trio.serve_tcp, trio.SocketStream.aclose, 0, host="127.0.0.1")
-        listeners = await nursery.start(serve)
+        listeners = await nursery.start(partial(trio.serve_tcp, hang_up, 0, host="127.0.0.1"))
         host, port = listeners[0].socket.getsockname()
         properties = {"bootstrap.servers": f"{host}:{port}", "security.protocol": protocol}
-        client = Client("hung-up", properties, threads=8, timeout=0.5)
+        client = Client("hung-up", properties, threads=8, timeout=0.2)
         admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=0.1)
-        assert isinstance((await admin.topic_ids(["orders"]))["orders"], Fault)
-        with pytest.raises(ClusterUnavailable) as caught:
-            await admin.topics()
-        fault = caught.value.fault
+        fault = Fault("", "")
+        with trio.fail_after(60):
+            # On a busy machine the time for a question may be over before there is a connection.
+            while words not in fault.message:
+                assert isinstance((await admin.topic_ids(["orders"]))["orders"], Fault)
+                with pytest.raises(ClusterUnavailable) as caught:
+                    await admin.topics()
+                fault = caught.value.fault
         assert code == fault.code
-        assert "does security.protocol fit" in fault.message or "SSL" in fault.message
+        assert f"{host}:{port}" in fault.message
+        assert protocol == "SSL" or "does security.protocol fit the brokers' listener?" in fault.message
         assert await client.aclose()
         nursery.cancel_scope.cancel()
 
@@ -126,7 +148,7 @@ async def test_what_librdkafka_says_is_heard_while_nothing_is_asked(monkeypatch:
     monkeypatch.setattr("klag_trio.kafka.client._HEARING_SECONDS", 0.05)
     client = Client("nowhere", NOWHERE, threads=8, timeout=0.2)
     said = cast(Sized, await client.call("topics", lambda call: call.admin))
-    await until(lambda: len(said) > 3)
+    await until(lambda: len(said) > 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.hear)
         await until(lambda: len(said) == 0)

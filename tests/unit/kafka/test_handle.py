@@ -12,7 +12,7 @@ import attrs
 from klag_trio.kafka.handle import Handle
 
 TALKATIVE = {"bootstrap.servers": "127.0.0.1:1", "group.id": "nobody", "statistics.interval.ms": "1"}
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Hoarder(Handle):

@@ -1,0 +1,42 @@
+"""What the board hands to the pusher."""
+
+from __future__ import annotations
+
+import trio
+from tests.unit.services.test_board import THRESHOLD, cycle, group_report, make_board
+from trio.testing import MockClock
+
+from klag_trio.exposition.families import Family
+from klag_trio.services.board import Board
+
+
+def lag_clusters(board: Board) -> list[tuple[str, float]]:
+    """The cluster of each observation of lag, and its time."""
+    return [
+        (str(block.constant.get("cluster_name") or block.rows[0][0]), observation.at)
+        for observation in board.observations()
+        for block in observation.blocks()
+        if any(tells_lag(family) for family in block.columns)
+    ]
+
+
+def tells_lag(family: Family) -> bool:
+    return family.name == "kafka_consumergroup_group_sum_lag"
+
+
+async def test_lag_has_the_time_of_its_cycle(virtual_time: MockClock) -> None:
+    board = make_board("a")
+    report = group_report("billing")
+    await board.publish("a", cycle(report))
+    assert [("a", report.now)] == lag_clusters(board)
+
+
+async def test_a_stale_cluster_sends_no_lag_and_a_fresh_one_does(virtual_time: MockClock) -> None:
+    board = make_board("a", "b")
+    report = group_report("billing")
+    await board.publish("a", cycle(report))
+    await trio.sleep(THRESHOLD - 1)
+    await board.publish("b", cycle(report))
+    assert ["a", "b"] == [name for name, _ in lag_clusters(board)]
+    await trio.sleep(2)
+    assert ["b"] == [name for name, _ in lag_clusters(board)]
