@@ -200,6 +200,22 @@ async def test_a_position_that_retention_has_passed_is_a_fault_at_once_and_not_a
     assert {(TopicPartition(topic, 1), 2): FirstRecord(2, (PAST_MS + 2) / 1000)} == reading.records
 
 
+async def test_where_retention_has_passed_many_partitions_each_is_read_where_it_begins_now(
+    driver: KafkaDriver, reader: RecordReader
+) -> None:
+    partitions = 100
+    topic = driver.create_topic(unique("trimmed"), partitions)
+    for partition in range(partitions):
+        driver.produce(topic, partition, 10, timestamp_ms=lambda i: PAST_MS + i)
+    driver.delete_all_records(topic, partitions, 5)
+    for _ in range(5):
+        reading = await reader.read(at(topic, [2], partitions), within=WITHIN)
+        assert partitions == len(reading.faults)
+        # The broker may answer for the old position once more, when it is no longer asked for.
+        reading = await reader.read(at(topic, [5], partitions), within=WITHIN)
+        assert {(topic, p, 5): (5, (PAST_MS + 5) / 1000) for p in range(partitions)} == found(reading)
+
+
 async def test_little_is_read_for_each_timestamp(driver: KafkaDriver, reader: RecordReader) -> None:
     topic = driver.create_topic(unique("sparing"), 20)
     for partition in range(20):

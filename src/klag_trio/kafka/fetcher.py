@@ -42,10 +42,11 @@ class Record:
 
 @attrs.frozen
 class _Fetched:
-    """A partition that is fetched: the number it is announced by, and its queue."""
+    """A partition that is fetched: the number it is announced by, its queue, and where the fetch began."""
 
     number: int
     queue: int
+    start: int
 
 
 class Fetcher(Handle):
@@ -99,10 +100,10 @@ class Fetcher(Handle):
 
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
         """Fetch these partitions too, none of which is fetched yet, from these positions on."""
-        for tp in positions:
+        for tp, start in positions.items():
             queue = self.lib.rd_kafka_queue_get_partition(self.handle, tp.topic.encode(), tp.partition)
             number = next(self._numbers) % 2**31
-            self._fetched[tp] = _Fetched(number, queue)
+            self._fetched[tp] = _Fetched(number, queue, start)
             self._by_number[number] = tp
             # To nowhere else: it keeps what is fetched.
             self.lib.rd_kafka_queue_forward(queue, None)
@@ -137,20 +138,31 @@ class Fetcher(Handle):
 
     def take(self, tp: TopicPartition) -> Record | KafkaError | None:
         """Give the next that has come of a partition, if something has; the end is an error too."""
-        message = self.lib.rd_kafka_consume_queue(self._fetched[tp].queue, 0)
+        fetched = self._fetched[tp]
+        message = self.lib.rd_kafka_consume_queue(fetched.queue, 0)
         if not message:
             return None
         try:
             there = message.contents
-            if there.err:
+            if not there.err:
+                return self._record(message)
+            if there.err != KafkaError._AUTO_OFFSET_RESET or there.offset >= fetched.start:
                 return error_of(there.err, self.lib.rd_kafka_message_errstr(message))
-            kind = c_int()
-            milliseconds = self.lib.rd_kafka_message_timestamp(message, byref(kind))
-            known = kind.value != TIMESTAMP_NOT_AVAILABLE and milliseconds >= 0
-            timestamp = milliseconds / 1000 if known else None
-            return Record(there.offset, timestamp, there.value_size + there.key_size)
         finally:
             self.lib.rd_kafka_message_destroy(message)
+        # The broker's answer to a fetch of an earlier assignment. It ended this one too: librdkafka
+        # compares no versions when it resets an offset (rd_kafka_offset_reset).
+        self.stop([tp])
+        self.start({tp: fetched.start})
+        return None
+
+    def _record(self, message: Any) -> Record:
+        there = message.contents
+        kind = c_int()
+        milliseconds = self.lib.rd_kafka_message_timestamp(message, byref(kind))
+        known = kind.value != TIMESTAMP_NOT_AVAILABLE and milliseconds >= 0
+        timestamp = milliseconds / 1000 if known else None
+        return Record(there.offset, timestamp, there.value_size + there.key_size)
 
     def _tell(self, call: Any, positions: Mapping[TopicPartition, int]) -> None:
         listed = self.lib.rd_kafka_topic_partition_list_new(len(positions))
