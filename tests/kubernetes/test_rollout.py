@@ -94,11 +94,19 @@ class Cluster:
         return self.namespace.admin.post(url, json=body)
 
     def judge(self) -> tuple[list[Stint], list[tuple[float, float]]]:
+        """The stints that the watcher saw and the times without a leader between them."""
+        address = self.leader().replica.address
+        wait_until(lambda: self._seen_to_lead(address), "the watcher sees it lead")
         found = stints(self.watcher.seen())
         assert [] == overlaps(found)
         without = gaps(found)
         print("seconds without a leader:", [round(length, 2) for _, length in without])  # noqa: T201
         return found, without
+
+    def _seen_to_lead(self, address: str) -> bool:
+        """Whether the last stint is this replica's, and no single answer."""
+        found = [stint for stint in stints(self.watcher.seen()) if stint.asked == "/leader"]
+        return bool(found) and found[-1].address == address and len(found[-1].answers) > 2
 
 
 @pytest.fixture
@@ -142,8 +150,6 @@ def test_a_rolling_update_completes_and_has_no_moment_without_a_leader_but_the_f
     assert 0 == upgraded.returncode, upgraded.stderr
     wait_until(lambda: not before & {pod.name for pod in cluster.kubelet.pods}, "the old pods are gone", 60.0)
     cluster.ready()
-    cluster.leader()
-    time.sleep(1)  # Of the new leader's answers there have to be several.
     _, without = cluster.judge()
     # Each of the two old pods, and no other, may have led and given the lead away.
     assert 1 <= len(without) <= 2

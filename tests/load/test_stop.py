@@ -6,11 +6,10 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.program.program import config_text, run
 from tests.program.scenes import (
     answering_clients_that_do_not_read,
+    check_beside_a_frozen_broker,
     cycling,
-    named,
     waiting_for_a_frozen_broker,
 )
 
@@ -61,13 +60,7 @@ def test_a_signal_ends_it_in_time_while_clients_do_not_read(
 
 @FRAGILE
 def test_check_says_in_time_that_a_broker_hangs(fragile_kafka: KafkaCluster, tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
-    path.write_text(config_text([named(fragile_kafka)], {"performance": {"kafka_timeout": "1s"}}))
-    fragile_kafka.nodes[0].freeze()
-    try:
-        ended = run("check", "-c", str(path))
-    finally:
-        fragile_kafka.nodes[0].thaw()
+    ended = check_beside_a_frozen_broker(fragile_kafka, tmp_path)
     assert ended.code == 1
     assert "not reached" in ended.output
     assert ended.seconds < CHECK_SECONDS

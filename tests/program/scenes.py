@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tests.broker.waiting import unique, wait_until
-from tests.program.program import Page, Program, config_text, running
+from tests.program.program import Ended, Page, Program, config_text, run, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,16 @@ def waiting_for_a_frozen_broker(fragile_kafka: KafkaCluster, folder: Path) -> It
             yield program
         finally:
             fragile_kafka.nodes[0].thaw()
+
+
+def check_beside_a_frozen_broker(fragile_kafka: KafkaCluster, folder: Path) -> Ended:
+    path = folder / "config.toml"
+    path.write_text(config_text([named(fragile_kafka)], {"performance": {"kafka_timeout": "1s"}}))
+    fragile_kafka.nodes[0].freeze()
+    try:
+        return run("check", "-c", str(path))
+    finally:
+        fragile_kafka.nodes[0].thaw()
 
 
 def _wait_until_a_cycle_hangs(program: Program) -> None:

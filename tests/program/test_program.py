@@ -12,6 +12,7 @@ from tests.broker.waiting import unique, wait_until
 from tests.program.program import Program, config_text, run, running, troubles_that_last
 from tests.program.scenes import (
     answering_clients_that_do_not_read,
+    check_beside_a_frozen_broker,
     cycling,
     named,
     up,
@@ -302,12 +303,6 @@ def test_check_says_which_cluster_it_did_not_reach(kafka: Kafka, tmp_path: Path)
 
 @FRAGILE
 def test_check_ends_where_a_broker_hangs(fragile_kafka: KafkaCluster, tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
-    path.write_text(config_text([named(fragile_kafka)], {"performance": {"kafka_timeout": "1s"}}))
-    fragile_kafka.nodes[0].freeze()
-    try:
-        ended = run("check", "-c", str(path))
-    finally:
-        fragile_kafka.nodes[0].thaw()
+    ended = check_beside_a_frozen_broker(fragile_kafka, tmp_path)
     assert ended.code == 1
     assert "not reached" in ended.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import subprocess
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sized
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ import trio
 
 from klag_trio.domain.offsets import ClusterUnavailable, Fault, TopicPartition
 from klag_trio.kafka.admin import KafkaAdmin
-from klag_trio.kafka.client import Client
+from klag_trio.kafka.client import Call, Client
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1"}
 PARTITION = TopicPartition("orders", 0)
@@ -79,6 +80,28 @@ async def test_calls_that_fail_keep_no_client_alive(no_collection: None) -> None
         # The one that is replaced ends in a thread of its own.
         await until(lambda: clients() == before + 2)
     assert await client.aclose()
+    await until(lambda: clients() == before)
+
+
+async def test_a_call_that_does_not_end_is_left_to_end_the_client(
+    no_collection: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("klag_trio.kafka.client._DRAIN_SECONDS", 0.05)
+    before = clients()
+    client = Client("nowhere", NOWHERE, threads=8, timeout=0.2)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hang(_: Call) -> None:
+        begun.set()
+        may_end.wait(60)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.call, "topics", hang)
+        await until(begun.is_set)
+        nursery.cancel_scope.cancel()
+    assert not await client.aclose()
+    assert clients() > before
+    may_end.set()
     await until(lambda: clients() == before)
 
 
