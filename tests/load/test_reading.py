@@ -1,4 +1,4 @@
-"""How long reading timestamps takes where the broker does not answer, or says no."""
+"""How long reading timestamps takes where the broker does not answer, or says no; how little it fetches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import trio
 from tests.broker.cycles import cycles_of
 from tests.broker.driver import KafkaDriver
-from tests.broker.reading import PAST_MS, at, record_reader
+from tests.broker.reading import FETCHED, PAST_MS, at, found, received, record_reader
+from tests.broker.test_time_lag_reading import BATCH, BESIDES, HALF, PARTITIONS, write_batches
 from tests.broker.waiting import unique
 
 if TYPE_CHECKING:
@@ -55,3 +56,17 @@ async def test_the_end_of_a_partition_and_a_position_that_is_gone_are_told_at_on
             start = trio.current_time()
             await reader.read(places, within=30)
             assert trio.current_time() - start < FETCH_TIMEOUT * SHARE
+
+
+async def test_where_batches_have_one_record_no_more_than_two_are_fetched_for_each_timestamp(
+    kafka: Kafka, driver: KafkaDriver
+) -> None:
+    topic = driver.create_topic(unique("wire"), PARTITIONS)
+    write_batches(kafka.bootstrap_servers, topic, PARTITIONS, 2 * HALF, size=BATCH)
+    async with record_reader(kafka.bootstrap_servers) as reader:
+        await reader.read(at(topic), within=30)
+        before = received()
+        reading = await reader.read(at(topic, [HALF], PARTITIONS), within=30)
+        assert len(found(reading)) == PARTITIONS
+        # Where the record was all that had come, librdkafka may fetch once more before it is stopped.
+        assert received() - before <= PARTITIONS * 2 * FETCHED + BESIDES
