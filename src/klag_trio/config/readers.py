@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import warnings
 from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from cattrs.errors import IterableValidationNote
+
+from klag_trio.domain.patterns import NamePattern, PatternError
 
 from .durations import format_duration, parse_duration
 from .errors import WrongValueError
@@ -162,22 +163,14 @@ def duration(least: float = 0.001, most: float = YEAR, *, zero: str = "") -> Cal
     return read
 
 
-def pattern(node: Node) -> re.Pattern[str]:
+def pattern(node: Node) -> NamePattern:
     """Read a regular expression. It matches anywhere in a name (`search`) unless it has anchors."""
-    value = string(node, "a regular expression")
+    value = string(node, expected := "a regular expression in RE2's syntax")
     try:
-        with warnings.catch_warnings():
-            # What Python warns of means something else in klag-exporter's dialect, as [[:alpha:]] does.
-            warnings.simplefilter("error")
-            return re.compile(value)
-    except re.error as exc:
-        reason = f"{exc.msg} at position {exc.pos}"
-    except Warning:
-        reason = "sets within sets and classes such as [[:alpha:]] are not supported"
-    except (OverflowError, RecursionError):
-        reason = "it is too large"
-    detail = "" if _from_environment(node) else f" ({reason})"
-    raise WrongValueError(f"expected a regular expression{detail}", describe(node)) from None
+        return NamePattern(value)
+    except PatternError as exc:
+        detail = "" if _from_environment(node) else f": {exc}"
+        raise WrongValueError(f"expected {expected}{detail}", describe(node)) from None
 
 
 def array_of(read_item: Callable[[Node], T], expected: str) -> Callable[[Node], tuple[T, ...]]:

@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeVar
 import attrs
 from cattrs.errors import AttributeValidationNote
 
+from klag_trio.domain.patterns import NamePattern
+
 from . import readers
 from .errors import WrongValueError
 from .properties import Properties, consumer_properties
@@ -28,7 +30,7 @@ _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _HOUR = 3600.0
 # What librdkafka's timeouts can hold, 32-bit milliseconds.
 _LONGEST_TIMEOUT = 24 * 86400.0
-_patterns = array_of(pattern, "an array of regular expressions")
+_patterns = array_of(pattern, "an array of regular expressions in RE2's syntax")
 
 BUILT_IN_LABELS = frozenset(
     {
@@ -111,7 +113,7 @@ class TimestampSampling:
     )
     max_concurrent_fetches: int = key(integer(1), 10, "message mode: reads under way at once, per cluster")
     fetch_timeout: float = key(
-        duration(most=_LONGEST_TIMEOUT), "5s", "message mode: how long one read may take"
+        duration(most=_LONGEST_TIMEOUT), "5s", "message mode: how long one read of a partition may take"
     )
     skip_data_loss_partitions: bool = key(
         boolean, False, "message mode: do not read where the committed record is gone"
@@ -129,10 +131,10 @@ class Performance:
 
     kafka_timeout: float = key(duration(most=_HOUR), "30s", "the deadline of any one Kafka call")
     offset_fetch_timeout: float = key(
-        duration(most=_HOUR), "10s", "the deadline of one group's offsets, and of its description"
+        duration(most=_HOUR), "10s", "the deadline of one group's offsets, and of the members of all groups"
     )
     group_fetch_retries: int = key(
-        integer(0, 100), 0, "further attempts at a group's description or offsets after a passing error"
+        integer(0, 100), 0, "further attempts at a group's offsets after a passing error"
     )
     max_concurrent_groups: int = key(integer(1), 10, "groups whose offsets are fetched at once, per cluster")
     client_recycle_interval: int = key(
@@ -217,14 +219,14 @@ class Cluster:
 
     name: str = required(text(), "unique; the label cluster_name")
     bootstrap_servers: str = required(readers.bootstrap_servers, "host:port pairs with commas between them")
-    group_whitelist: tuple[re.Pattern[str], ...] = key(
+    group_whitelist: tuple[NamePattern, ...] = key(
         _patterns, [".*"], "a group must match one of these regular expressions"
     )
-    group_blacklist: tuple[re.Pattern[str], ...] = key(_patterns, [], "and none of these")
-    topic_whitelist: tuple[re.Pattern[str], ...] = key(
+    group_blacklist: tuple[NamePattern, ...] = key(_patterns, [], "and none of these")
+    topic_whitelist: tuple[NamePattern, ...] = key(
         _patterns, [".*"], "a topic must match one of these regular expressions"
     )
-    topic_blacklist: tuple[re.Pattern[str], ...] = key(_patterns, ["__.*"], "and none of these")
+    topic_blacklist: tuple[NamePattern, ...] = key(_patterns, ["__.*"], "and none of these")
     consumer_properties: Properties = key(
         consumer_properties, {}, "librdkafka properties, such as those for SASL and TLS; never shown"
     )

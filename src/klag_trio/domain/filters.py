@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import attrs
+
+from klag_trio.domain.patterns import NamePattern
 
 
 @attrs.frozen
@@ -16,12 +17,14 @@ class NameFilter:
     `payments` selects `eu-payments-1`, and `^payments$` only `payments`.
     """
 
-    whitelist: Sequence[re.Pattern[str]]
-    blacklist: Sequence[re.Pattern[str]]
+    whitelist: Sequence[NamePattern]
+    blacklist: Sequence[NamePattern]
 
     def __call__(self, name: str) -> bool:
         """Whether the name passes."""
-        return any(p.search(name) for p in self.whitelist) and not any(p.search(name) for p in self.blacklist)
+        # Once for all patterns: RE2 matches UTF-8, and would encode for each.
+        utf8 = name.encode()
+        return any(p.search(utf8) for p in self.whitelist) and not any(p.search(utf8) for p in self.blacklist)
 
     def select(self, names: Iterable[str]) -> list[str]:
         """The names that pass, in their order, each once."""

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from klag_trio.domain.filters import NameFilter
+from klag_trio.domain.patterns import NamePattern
 
 
 def name_filter(whitelist: list[str], blacklist: list[str]) -> NameFilter:
-    return NameFilter(list(map(re.compile, whitelist)), list(map(re.compile, blacklist)))
+    return NameFilter(list(map(NamePattern, whitelist)), list(map(NamePattern, blacklist)))
 
 
 @pytest.mark.parametrize(
@@ -31,6 +30,8 @@ def name_filter(whitelist: list[str], blacklist: list[str]) -> NameFilter:
         ([], [], "anything", False),
         (["Payments"], [], "payments", False),
         (["(?i)Payments"], [], "payments", True),
+        (["^.$"], [], "é", True),
+        (["ü"], ["é$"], "zürich-é", False),
     ],
 )
 def test_a_name_passes_that_matches_one_of_the_first_and_none_of_the_second_anywhere(
