@@ -89,7 +89,8 @@ class Ready(Collector):
 
 
 def blocks_of(partitions: int) -> list[Block]:
-    return lag_blocks("prod", {"env": "eu"}, make_report(partitions), partition_series=True, time_lag=True)
+    report = make_report(partitions)
+    return lag_blocks("prod", {"env": "eu"}, report, partition_series=True, time_lag=True).blocks
 
 
 def count(blocks: Iterable[Block]) -> int:

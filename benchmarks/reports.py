@@ -46,7 +46,7 @@ def _row(workload: Workload, group: int, number: int, now: float) -> PartitionLa
 
 def blocks_of(report: LagReport) -> list[Block]:
     """All that is said of it."""
-    return lag_blocks("bench", {"env": "eu"}, report, partition_series=True, time_lag=True)
+    return lag_blocks("bench", {"env": "eu"}, report, partition_series=True, time_lag=True).blocks
 
 
 def count(blocks: list[Block]) -> int:

@@ -141,6 +141,11 @@ NEGATIVE_LAG_CLAMPED = Family(
     CLUSTER,
     "counter",
 )
+LABEL_VALUES_CUT = Family(
+    "klag_label_values_cut_total",
+    "Label values from Kafka that were cut to 512 bytes, each counted once in every cycle of its cluster.",
+    type="counter",
+)
 OTLP_EXPORTS = Family("klag_otlp_exports_total", "OTLP exports by their outcome.", ("outcome",), "counter")
 WEB_CONFIG_RELOADS = Family(
     "klag_web_config_reloads_total",
@@ -183,6 +188,7 @@ STATUS_FAMILIES: tuple[Family, ...] = (
     TIME_LAG_READ_BYTES,
     TIME_LAG_UNREAD,
     NEGATIVE_LAG_CLAMPED,
+    LABEL_VALUES_CUT,
     OTLP_EXPORTS,
     WEB_CONFIG_RELOADS,
     BUILD_INFO,

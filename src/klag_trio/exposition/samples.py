@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from klag_trio.domain.lag import LagReport, PartitionLag
+from klag_trio.domain.lag import GroupLag, LagReport, PartitionLag
 from klag_trio.exposition import families as f
 from klag_trio.exposition.families import Family
+from klag_trio.exposition.label_values import LabelValues
 
 Value = int | float | None
 """None where the sample is absent."""
@@ -29,6 +30,15 @@ class Block:
     """For each family one value a row."""
     constant: Mapping[str, str]
     """Labels that every row carries besides."""
+
+
+@attrs.frozen
+class LagBlocks:
+    """The series of one report."""
+
+    blocks: list[Block]
+    values_cut: int
+    """Different label values that were too long and were cut."""
 
 
 @attrs.frozen
@@ -60,17 +70,24 @@ class ClusterStatus:
 
 def lag_blocks(
     cluster: str, labels: Mapping[str, str], report: LagReport, *, partition_series: bool, time_lag: bool
-) -> list[Block]:
-    """The series of one cluster's report; without `partition_series` only aggregates and watermarks."""
-    blocks = [_watermarks(cluster, labels, report)]
+) -> LagBlocks:
+    """The series of one cluster's report; without `partition_series` only aggregates and watermarks.
+
+    Label values from Kafka are cut here; `cluster` and `labels` are the operator's and stay as they are.
+    """
+    values = LabelValues()
+    blocks = [_watermarks(cluster, labels, report, values)]
+    groups = [(values.fit(name), group) for name, group in report.groups.items()]
     if partition_series:
-        rows = [(group.group, row) for group in report.groups.values() for row in group.partitions]
-        keys = [_member_labels(cluster, group, row) for group, row in rows]
+        rows = [row for _, group in groups for row in group.partitions]
+        keys = [
+            _member_labels(cluster, name, row, values) for name, group in groups for row in group.partitions
+        ]
         blocks.append(_members(keys, labels, rows))
         if time_lag:
             blocks.append(_time_lags(keys, labels, rows))
-    blocks.extend(_aggregates(cluster, labels, report, time_lag=time_lag))
-    return blocks
+    blocks.extend(_aggregates(cluster, labels, groups, values, time_lag=time_lag))
+    return LagBlocks(blocks, values.cut)
 
 
 def cluster_blocks(status: ClusterStatus) -> list[Block]:
@@ -112,14 +129,29 @@ def cluster_blocks(status: ClusterStatus) -> list[Block]:
 
 
 def process_blocks(
-    *, version: str, up: bool | None, leader: bool, exports: Mapping[str, int], reloads: Mapping[str, int]
+    *,
+    version: str,
+    up: bool | None,
+    leader: bool,
+    values_cut: int,
+    exports: Mapping[str, int],
+    reloads: Mapping[str, int],
 ) -> list[Block]:
     """What is said about the process: `up` None is absent.
 
-    `exports` counts OTLP exports by outcome, `reloads` changes of the web config.
+    `values_cut` counts label values, `exports` OTLP exports by outcome, `reloads` changes of the web config.
     """
     return [
-        Block((), [()], {f.UP: [None if up is None else int(up)], f.LEADER: [int(leader)]}, {}),
+        Block(
+            (),
+            [()],
+            {
+                f.UP: [None if up is None else int(up)],
+                f.LEADER: [int(leader)],
+                f.LABEL_VALUES_CUT: [values_cut],
+            },
+            {},
+        ),
         Block(f.OTLP_EXPORTS.labels, [(o,) for o in exports], {f.OTLP_EXPORTS: list(exports.values())}, {}),
         Block(
             f.WEB_CONFIG_RELOADS.labels,
@@ -131,10 +163,10 @@ def process_blocks(
     ]
 
 
-def _watermarks(cluster: str, labels: Mapping[str, str], report: LagReport) -> Block:
+def _watermarks(cluster: str, labels: Mapping[str, str], report: LagReport, values: LabelValues) -> Block:
     return Block(
         f.P,
-        [(cluster, tp.topic, str(tp.partition)) for tp in report.offsets],
+        [(cluster, values.fit(tp.topic), str(tp.partition)) for tp in report.offsets],
         {
             f.PARTITION_LATEST_OFFSET: [offsets.latest for offsets in report.offsets.values()],
             f.PARTITION_EARLIEST_OFFSET: [offsets.earliest for offsets in report.offsets.values()],
@@ -143,32 +175,40 @@ def _watermarks(cluster: str, labels: Mapping[str, str], report: LagReport) -> B
     )
 
 
-def _member_labels(cluster: str, group: str, row: PartitionLag) -> tuple[str, ...]:
+def _member_labels(cluster: str, group: str, row: PartitionLag, values: LabelValues) -> tuple[str, ...]:
     member = row.member
-    return (cluster, group, row.topic, str(row.partition), member.host, member.consumer_id, member.client_id)
+    return (
+        cluster,
+        group,
+        values.fit(row.topic),
+        str(row.partition),
+        values.fit(member.host),
+        values.fit(member.consumer_id),
+        values.fit(member.client_id),
+    )
 
 
 def _members(
-    keys: Sequence[tuple[str, ...]], labels: Mapping[str, str], rows: Sequence[tuple[str, PartitionLag]]
+    keys: Sequence[tuple[str, ...]], labels: Mapping[str, str], rows: Sequence[PartitionLag]
 ) -> Block:
     return Block(
         f.M,
         keys,
         {
-            f.GROUP_OFFSET: [row.committed for _, row in rows],
-            f.GROUP_LAG: [row.lag for _, row in rows],
-            f.GROUP_MESSAGES_LOST: [row.messages_lost for _, row in rows],
-            f.GROUP_RETENTION_MARGIN: [row.retention_margin for _, row in rows],
-            f.GROUP_LAG_RETENTION_RATIO: [row.lag_retention_ratio for _, row in rows],
+            f.GROUP_OFFSET: [row.committed for row in rows],
+            f.GROUP_LAG: [row.lag for row in rows],
+            f.GROUP_MESSAGES_LOST: [row.messages_lost for row in rows],
+            f.GROUP_RETENTION_MARGIN: [row.retention_margin for row in rows],
+            f.GROUP_LAG_RETENTION_RATIO: [row.lag_retention_ratio for row in rows],
         },
         labels,
     )
 
 
 def _time_lags(
-    keys: Sequence[tuple[str, ...]], labels: Mapping[str, str], rows: Sequence[tuple[str, PartitionLag]]
+    keys: Sequence[tuple[str, ...]], labels: Mapping[str, str], rows: Sequence[PartitionLag]
 ) -> Block:
-    known = [(key, row) for key, (_, row) in zip(keys, rows, strict=True) if row.time_lag is not None]
+    known = [(key, row) for key, row in zip(keys, rows, strict=True) if row.time_lag is not None]
     return Block(
         (*f.M, *f.FLAGS),
         [(*key, _flag(row.compaction_detected), _flag(row.data_loss_detected)) for key, row in known],
@@ -177,29 +217,37 @@ def _time_lags(
     )
 
 
-def _aggregates(cluster: str, labels: Mapping[str, str], report: LagReport, *, time_lag: bool) -> list[Block]:
-    groups = list(report.groups.values())
+def _aggregates(
+    cluster: str,
+    labels: Mapping[str, str],
+    groups: Sequence[tuple[str, GroupLag]],
+    values: LabelValues,
+    *,
+    time_lag: bool,
+) -> list[Block]:
     # A group without a single commit has no lag, not a lag of 0.
-    lagging = [group for group in groups if group.partitions]
+    lagging = [(name, group) for name, group in groups if group.partitions]
     max_lags: dict[Family, Sequence[Value]] = {
-        f.GROUP_MAX_LAG: [group.max_lag for group in lagging],
-        f.GROUP_SUM_LAG: [group.sum_lag for group in lagging],
+        f.GROUP_MAX_LAG: [group.max_lag for _, group in lagging],
+        f.GROUP_SUM_LAG: [group.sum_lag for _, group in lagging],
     }
     if time_lag:
-        max_lags[f.GROUP_MAX_LAG_SECONDS] = [group.max_time_lag for group in lagging]
-    topics = [(group.group, topic, lag) for group in lagging for topic, lag in group.topic_sums().items()]
+        max_lags[f.GROUP_MAX_LAG_SECONDS] = [group.max_time_lag for _, group in lagging]
+    topics = [
+        (name, values.fit(topic), lag) for name, group in lagging for topic, lag in group.topic_sums().items()
+    ]
     return [
-        Block(f.G, [(cluster, group.group) for group in lagging], max_lags, labels),
+        Block(f.G, [(cluster, name) for name, _ in lagging], max_lags, labels),
         Block(
             f.GROUP_TOPIC_SUM_LAG.labels,
-            [(cluster, group, topic) for group, topic, _ in topics],
+            [(cluster, name, topic) for name, topic, _ in topics],
             {f.GROUP_TOPIC_SUM_LAG: [lag for _, _, lag in topics]},
             labels,
         ),
         Block(
             f.G,
-            [(cluster, group.group) for group in groups],
-            {f.GROUP_STATE: [int(g.state) for g in groups]},
+            [(cluster, name) for name, _ in groups],
+            {f.GROUP_STATE: [int(group.state) for _, group in groups]},
             labels,
         ),
     ]

@@ -36,6 +36,10 @@ class Cycle:
     """None where the cluster did not answer."""
 
 
+class RenderingError(Exception):
+    """A bug: the report of one cluster cannot be rendered; its cause says why."""
+
+
 @attrs.define
 class Reads:
     """What reading record timestamps took, since the start and in the last cycle."""
@@ -106,6 +110,7 @@ class Board:
         self._as_of = self._started
         self._exports: dict[str, int] = {}
         self._reloads: dict[str, int] = {}
+        self._values_cut = 0
         self._publishing = trio.Lock()
         self._changed = trio.Event()
         self._shared = text.prefix([])
@@ -122,22 +127,29 @@ class Board:
     # What the collectors say.
 
     async def publish(self, name: str, cycle: Cycle) -> None:
-        """Take in a cycle, good or not, and publish what follows from it."""
+        """Take in a cycle, good or not, and publish what follows from it.
+
+        Raises:
+            RenderingError: its report cannot be rendered; nothing has changed.
+
+        """
         entry = self._entries[name]
-        entry.faults.end_cycle(good=cycle.report is not None)
-        entry.cycle, entry.up = cycle, cycle.report is not None
         lines = entry.lines
         if cycle.report is not None:
+            try:
+                lines, history, values_cut = await trio.to_thread.run_sync(
+                    self._rendered, entry.cluster, cycle.report, entry.history
+                )
+            except Exception as exc:
+                raise RenderingError from exc
+            entry.report, entry.history = cycle.report, history
             entry.clamped += cycle.report.clamped
-            entry.report = cycle.report
-            blocks = self._lag_blocks
-            report, history = cycle.report, entry.history
-            lines, entry.history = await trio.to_thread.run_sync(
-                lambda: (text.lines(blocks(entry.cluster, report)), history.add(report))
-            )
+            self._values_cut += values_cut
             # As old as its offsets are: a cycle that took long is not stale as soon as it is done.
             read = cycle.started + (cycle.poll_seconds or 0.0)
             entry.fresh_until = read + self._staleness_threshold
+        entry.cycle, entry.up = cycle, cycle.report is not None
+        entry.faults.end_cycle(good=entry.up)
         await self._swap({name: lines}, measured=entry)
         self._changed.set()
 
@@ -262,7 +274,14 @@ class Board:
 
     # How bytes are made.
 
-    def _lag_blocks(self, cluster: Cluster, report: LagReport) -> list[samples.Block]:
+    def _rendered(
+        self, cluster: Cluster, report: LagReport, history: History
+    ) -> tuple[text.Lines, History, int]:
+        """The lines of a report, the history with it, and how many label values were cut."""
+        lag = self._lag_blocks(cluster, report)
+        return text.lines(lag.blocks), history.add(report), lag.values_cut
+
+    def _lag_blocks(self, cluster: Cluster, report: LagReport) -> samples.LagBlocks:
         return samples.lag_blocks(
             cluster.name,
             cluster.labels,
@@ -273,7 +292,7 @@ class Board:
 
     def _blocks_while_leading(self, cluster: Cluster, report: LagReport) -> list[samples.Block]:
         # A push asks for one cluster after the other, and may take long.
-        return self._lag_blocks(cluster, report) if self.is_leader() else []
+        return self._lag_blocks(cluster, report).blocks if self.is_leader() else []
 
     async def _swap(self, lines: Mapping[str, text.Lines], measured: _Entry | None = None) -> None:
         async with self._publishing:
@@ -305,7 +324,12 @@ class Board:
         ]
         up = self._up() if leader else None
         blocks += samples.process_blocks(
-            version=__version__, up=up, leader=leader, exports=self._exports, reloads=self._reloads
+            version=__version__,
+            up=up,
+            leader=leader,
+            values_cut=self._values_cut,
+            exports=self._exports,
+            reloads=self._reloads,
         )
         bodies = text.finish(shared, [text.lines(blocks)], extra=extra)
         return _Publication(bodies, Observation(time.time(), lambda: blocks))

@@ -108,7 +108,7 @@ def status(name: str, found: LagReport | None, **changes: object) -> ClusterStat
 
 
 def lag_blocks(name: str, found: LagReport) -> list[Block]:
-    return samples.lag_blocks(name, LABELS[name], found, partition_series=True, time_lag=True)
+    return samples.lag_blocks(name, LABELS[name], found, partition_series=True, time_lag=True).blocks
 
 
 def bodies(extra: Mapping[text.Format, bytes] | None = None) -> text.Bodies:
@@ -117,6 +117,11 @@ def bodies(extra: Mapping[text.Format, bytes] | None = None) -> text.Bodies:
     shared = text.prefix([text.lines(lag_blocks(name, found)) for name, found in reports.items()])
     said = [block for name, found in reports.items() for block in samples.cluster_blocks(status(name, found))]
     said += samples.process_blocks(
-        version="1.2.3", up=True, leader=True, exports={"success": 4}, reloads={"success": 2}
+        version="1.2.3",
+        up=True,
+        leader=True,
+        values_cut=3,
+        exports={"success": 4},
+        reloads={"success": 2},
     )
     return text.finish(shared, [text.lines(said)], extra=extra or {"text": b"", "openmetrics": b""})

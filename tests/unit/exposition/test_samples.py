@@ -103,15 +103,16 @@ def test_the_longest_time_lag_is_absent_where_none_is_known() -> None:
 
 
 def test_without_time_lag_only_its_two_families_are_missing() -> None:
-    blocks = samples.lag_blocks("alpha", {}, fixed.alpha(), partition_series=True, time_lag=False)
+    found = samples.lag_blocks("alpha", {}, fixed.alpha(), partition_series=True, time_lag=False)
     assert {family.name for family in LAG_FAMILIES} - {
         "kafka_consumergroup_group_lag_seconds",
         "kafka_consumergroup_group_max_lag_seconds",
-    } == series(blocks).keys()
+    } == series(found.blocks).keys()
 
 
 def test_by_topic_there_are_aggregates_and_watermarks_with_the_same_values(alpha: Series) -> None:
-    found = series(samples.lag_blocks("alpha", {}, fixed.alpha(), partition_series=False, time_lag=True))
+    blocks = samples.lag_blocks("alpha", {}, fixed.alpha(), partition_series=False, time_lag=True).blocks
+    found = series(blocks)
     assert {
         "kafka_partition_latest_offset",
         "kafka_partition_earliest_offset",
@@ -172,9 +173,13 @@ def test_a_cluster_that_is_not_fresh_keeps_only_its_counts() -> None:
 def test_the_process_is_up_down_or_silent(
     up: bool | None, shown: Mapping[tuple[str, ...], int] | None
 ) -> None:
-    found = series(samples.process_blocks(version="1.2.3", up=up, leader=False, exports={}, reloads={}))
+    blocks = samples.process_blocks(
+        version="1.2.3", up=up, leader=False, values_cut=0, exports={}, reloads={}
+    )
+    found = series(blocks)
     assert shown == found.get("kafka_lag_exporter_up")
     assert {(): 0} == found["klag_leader"]
+    assert {(): 0} == found["klag_label_values_cut_total"]
     assert {("1.2.3",): 1} == found["klag_build_info"]
     assert "klag_otlp_exports_total" not in found
 
@@ -184,7 +189,12 @@ def test_the_fixed_clusters_have_a_sample_of_every_family() -> None:
         *fixed.lag_blocks("alpha", fixed.alpha()),
         *samples.cluster_blocks(fixed.status("alpha", fixed.alpha())),
         *samples.process_blocks(
-            version="1.2.3", up=True, leader=True, exports={"success": 4}, reloads={"success": 2}
+            version="1.2.3",
+            up=True,
+            leader=True,
+            values_cut=0,
+            exports={"success": 4},
+            reloads={"success": 2},
         ),
     ]
     assert {family.name for family in (*LAG_FAMILIES, *STATUS_FAMILIES)} == series(blocks).keys()

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from klag_trio.config import Cluster
 from klag_trio.domain.lag import LagReport
 from klag_trio.domain.offsets import Fault
-from klag_trio.services.board import Board, Cycle
+from klag_trio.services.board import Board, Cycle, RenderingError
 
 T = TypeVar("T")
 
@@ -43,6 +43,22 @@ def cycle(report: LagReport | None, *, started: float | None = None) -> Cycle:
         poll_seconds=None if report is None else POLL_SECONDS,
         report=report,
     )
+
+
+async def test_a_report_that_cannot_be_rendered_changes_nothing(
+    virtual_time: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = make_board("prod", "other")
+    await board.publish("prod", cycle(group_report("app")))
+    before = board.metrics(openmetrics=False).chunks
+    with monkeypatch.context() as patched:
+        patched.setattr("klag_trio.exposition.samples.lag_blocks", lambda *_, **__: 1 // 0)
+        with pytest.raises(RenderingError) as caught:
+            await board.publish("prod", cycle(group_report("odd")))
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert before == board.metrics(openmetrics=False).chunks
+    await board.publish("other", cycle(group_report("app")))
+    assert {("prod", "app"): 7.0, ("other", "app"): 7.0} == lag(board)
 
 
 # Before anything is known
@@ -136,6 +152,18 @@ async def test_clamped_rows_add_up_over_the_cycles(virtual_time: MockClock) -> N
     for _ in range(3):
         await board.publish("a", cycle(beyond))
     assert {"a": 6.0} == by_cluster(board, "klag_negative_lag_clamped_total")
+
+
+async def test_label_values_that_were_cut_add_up_over_cycles_and_clusters(virtual_time: MockClock) -> None:
+    board = make_board("a", "b")
+    assert {(): 0.0} == exported(board, "klag_label_values_cut_total")
+    long = group_report("app", "x" * 600, "y" * 600)
+    for name in ("a", "a", "b"):
+        await board.publish(name, cycle(long))
+    assert {(): 6.0} == exported(board, "klag_label_values_cut_total")
+    await board.publish("a", cycle(None))
+    await board.publish("a", cycle(group_report("app")))
+    assert {(): 6.0} == exported(board, "klag_label_values_cut_total")
 
 
 async def test_what_reading_took_is_served(virtual_time: MockClock) -> None:

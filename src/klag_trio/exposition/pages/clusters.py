@@ -10,6 +10,7 @@ import attrs
 
 from klag_trio.domain.mends import mend
 from klag_trio.domain.offsets import Fault
+from klag_trio.exposition.label_values import label_value
 from klag_trio.exposition.pages import words
 from klag_trio.exposition.pages.drawing import Segment, phases
 from klag_trio.exposition.pages.query import link
@@ -142,7 +143,7 @@ def _troubles(faults: Sequence[tuple[str, str, Fault]]) -> list[Trouble]:
             code,
             message,
             mend(stage, code),
-            subjects[stage, code][:_SUBJECTS],
+            [label_value(subject) for subject in subjects[stage, code][:_SUBJECTS]],
             max(0, len(subjects[stage, code]) - _SUBJECTS),
         )
         for (stage, code), message in messages.items()

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from klag_trio.domain.lag import PartitionLag
+from klag_trio.domain.lag import GroupLag, LagReport, PartitionLag
+from klag_trio.exposition.label_values import label_value
 from klag_trio.exposition.pages import words
 from klag_trio.exposition.pages.clusters import unpublished
 from klag_trio.exposition.pages.drawing import Curve, log_position
@@ -92,7 +93,7 @@ def group_page(published: Published, given: Mapping[str, str]) -> GroupPage:
     cluster = next(cluster for cluster in published.clusters if cluster.name == name)
     if (missing := unpublished(published, cluster)) is not None or cluster.report is None:
         raise BadRequest(503, f"There are no numbers of cluster {name!r} now.", missing or "")
-    group = cluster.report.groups.get(wanted)
+    group = _group(cluster.report, wanted)
     if group is None:
         raise BadRequest(
             404,
@@ -106,7 +107,7 @@ def group_page(published: Published, given: Mapping[str, str]) -> GroupPage:
         raise BadRequest(404, f"Group {wanted!r} has committed nothing in a topic {topic!r}.")
 
     order = read_order(given, PARTITION_COLUMNS, "partition")
-    parameters = {"cluster": name, "group": wanted, "topic": topic}
+    parameters = {"cluster": name, "group": label_value(group.group), "topic": topic}
 
     def same(**changes: object) -> str:
         return link("group", **{**parameters, **order.parameters, **changes})
@@ -116,7 +117,7 @@ def group_page(published: Published, given: Mapping[str, str]) -> GroupPage:
     return GroupPage(
         cluster=name,
         back=link(".", cluster=name if len(published.clusters) > 1 else ""),
-        group=wanted,
+        group=group.group,
         state=state_name(group.state),
         lively=group.members > 0,
         members=words.many(group.members, "member"),
@@ -125,7 +126,7 @@ def group_page(published: Published, given: Mapping[str, str]) -> GroupPage:
         kept=words.span(published.now - group.as_of) if group.as_of < now else "",
         as_of=group.as_of,
         as_of_ago=words.ago(published.now - group.as_of),
-        chart=trend(cluster, wanted, whole.sum_lag, CHART_WIDTH, CHART_HEIGHT),
+        chart=trend(cluster, group.group, whole.sum_lag, CHART_WIDTH, CHART_HEIGHT),
         topic=topic,
         all_topics=same(topic=""),
         topics=[
@@ -161,15 +162,22 @@ def group_page(published: Published, given: Mapping[str, str]) -> GroupPage:
     )
 
 
+def _group(report: LagReport, name: str) -> GroupLag | None:
+    """The group of this name, or the one that has it as its label since its own name is too long."""
+    if (group := report.groups.get(name)) is not None:
+        return group
+    return next((group for group in report.groups.values() if label_value(group.group) == name), None)
+
+
 def _row(published: Published, row: PartitionLag, as_of: float) -> PartitionRow:
     member = row.member
     return PartitionRow(
         key=f"{row.topic}\n{row.partition}",
         topic=row.topic,
         partition=row.partition,
-        client_id=member.client_id,
-        consumer_id=member.consumer_id,
-        host=member.host.lstrip("/"),
+        client_id=label_value(member.client_id),
+        consumer_id=label_value(member.consumer_id),
+        host=label_value(member.host.lstrip("/")),
         owned=bool(member.consumer_id),
         figures=figures_view(figures([row])),
         position=log_position(row.earliest, row.committed, row.latest),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from klag_trio.domain.offsets import GroupState
+from klag_trio.exposition.label_values import label_value
 from klag_trio.exposition.pages import words
 from klag_trio.exposition.pages.clusters import ClusterView, cluster_view, unpublished
 from klag_trio.exposition.pages.drawing import Curve, curve
@@ -171,11 +172,13 @@ def _nothing(published: Published, clusters: Sequence[ClusterState], groups: boo
 
 
 def _row(published: Published, cluster: ClusterState, group: GroupSummary) -> GroupRow:
+    # A name of 32 KB is whole on the page of its group only; a link with it would be refused as too long.
+    name = label_value(group.group)
     return GroupRow(
-        key=f"{group.cluster}\n{group.group}",
+        key=f"{group.cluster}\n{name}",
         cluster=group.cluster,
-        group=group.group,
-        link=link("group", cluster=group.cluster, group=group.group),
+        group=name,
+        link=link("group", cluster=group.cluster, group=name),
         state=state_name(group.state),
         lively=group.members > 0,
         members=words.many(group.members, "member"),

@@ -34,6 +34,7 @@ def small_report(now: float = NOW, behind: int = 100) -> LagReport:
             GroupState.STABLE,
             {orders[0]: 1000 - behind, orders[1]: 1990, clicks: 100},
             dict.fromkeys(orders, owner),
+            members=1,
         ),
         ConsumerGroup("lossy", GroupState.EMPTY, {clicks: 50}, {}),
         ConsumerGroup("idle", GroupState.EMPTY, {orders[0]: 1000}, {}),
@@ -91,7 +92,7 @@ def many_groups(groups: int, partitions: int, *, now: float = NOW, shift: int = 
         owner = Member(f"client-{number}-6f1c", f"client-{number}", "/10.0.0.1")
         state = GroupState.STABLE if number % 2 else GroupState.EMPTY
         owners = dict.fromkeys(mine, owner) if number % 2 else {}
-        found.append(ConsumerGroup(f"group-{number:06d}", state, committed, owners))
+        found.append(ConsumerGroup(f"group-{number:06d}", state, committed, owners, members=number % 2))
     return _whole(found, earliest=500, latest=10_000, now=now)
 
 

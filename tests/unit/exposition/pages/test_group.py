@@ -15,6 +15,8 @@ from tests.unit.exposition.pages.published import (
     small_report,
 )
 
+from klag_trio.domain.offsets import Member
+from klag_trio.exposition.label_values import label_value
 from klag_trio.exposition.pages.group import GroupPage, group_page
 from klag_trio.exposition.pages.groups import groups_page
 from klag_trio.exposition.pages.query import PARTITION_COLUMNS, BadRequest, read_query
@@ -85,6 +87,30 @@ def test_the_link_in_the_list_leads_to_the_group_whatever_its_id_holds() -> None
     (link,) = [row.link for row in found.part.rows if row.group == HOSTILE]
     given = {key: value for key, (value,) in parse_qs(urlsplit(link).query).items()}
     assert HOSTILE == group_page(SMALL, given).group
+
+
+def test_a_group_with_a_name_of_32_kb_is_found_by_its_name_and_by_its_label_and_links_stay_short() -> None:
+    long = "é" * 16_000
+    found = small_report()
+    member = Member(f"{long}-6f1c", long, f"/{long}")
+    rows = tuple(attrs.evolve(row, member=member) for row in found.groups["billing"].partitions)
+    group = attrs.evolve(found.groups["billing"], group=long, partitions=rows)
+    found = attrs.evolve(found, groups={long: group})
+    shown = published(cluster("main", found))
+
+    (listed,) = groups_page(
+        shown, read_query({"find": long}, ["main"]), {"main": summaries("main", found)}
+    ).part.rows
+    assert (label_value(long), f"main\n{label_value(long)}") == (listed.group, listed.key)
+    given = {key: value for key, (value,) in parse_qs(urlsplit(listed.link).query).items()}
+    by_label = group_page(shown, given)
+    assert by_label == group_page(shown, {"cluster": "main", "group": long})
+    assert long == by_label.group
+    row = by_label.part.rows[0]
+    assert [*map(label_value, (long, f"{long}-6f1c", long))] == [row.client_id, row.consumer_id, row.host]
+    links = [listed.link, *(heading.link for heading in by_label.headings)]
+    # Each byte of the label may take three characters of a link.
+    assert max(map(len, links)) < 2000
 
 
 def test_rows_of_an_earlier_cycle_say_how_old_they_are() -> None:

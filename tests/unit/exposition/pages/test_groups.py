@@ -18,6 +18,7 @@ from tests.unit.exposition.pages.published import (
 )
 
 from klag_trio.domain.lag import EMPTY_REPORT, report
+from klag_trio.exposition.label_values import label_value
 from klag_trio.exposition.pages.clusters import ClusterView
 from klag_trio.exposition.pages.groups import GroupsPage, groups_page
 from klag_trio.exposition.pages.query import FILTERS, GROUP_COLUMNS, BadRequest, read_query
@@ -280,6 +281,12 @@ def test_errors_come_with_their_mend_and_a_few_of_what_they_are_about() -> None:
         trouble.stage, trouble.code, trouble.mend
     )  # fmt: skip
     assert (["group-0", "group-1", "group-2", "group-3", "group-4"], 2) == (trouble.subjects, trouble.more)
+
+
+def test_a_long_name_that_failed_is_shown_as_its_label() -> None:
+    name = "x" * 32_767
+    (trouble,) = view(cluster("main", small_report(), faults=[("groups", name, DENIED)])).troubles
+    assert [label_value(name)] == trouble.subjects
 
 
 def test_many_kinds_of_error_are_counted_beyond_the_first_eight() -> None:
