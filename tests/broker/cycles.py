@@ -15,10 +15,11 @@ from tests.broker.worlds import NO_CACHES
 
 from klag_trio.config import Cluster
 from klag_trio.domain.lag import EMPTY_REPORT, LagReport, PartitionLag, policies_wanted, report
+from klag_trio.domain.patterns import NamePattern
 from klag_trio.domain.time_lag import TimestampCache
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client
-from klag_trio.kafka.timestamps import RecordReader
+from klag_trio.kafka.record_reader import RecordReader
 from klag_trio.services.board import Reads
 from klag_trio.services.faults import FaultLog
 from klag_trio.services.snapshot import SnapshotReader
@@ -98,7 +99,7 @@ async def cycles_of(
 ) -> AsyncIterator[Cycles]:
     """Cycles over the groups and topics whose names begin so."""
     client = Client("cycles", {"bootstrap.servers": bootstrap, **(properties or {})}, threads=8, timeout=10)
-    mine = (re.compile(f"^{re.escape(prefix)}"),)
+    mine = (NamePattern(f"^{re.escape(prefix)}"),)
     cluster = Cluster(name="cycles", bootstrap_servers=bootstrap, group_whitelist=mine, topic_whitelist=mine)
     faults, reads, ahead = FaultLog("cycles"), Reads(), [0.0]
     admin = KafkaAdmin(client, max_concurrent_groups=10, offset_fetch_timeout=10)

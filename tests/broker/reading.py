@@ -9,7 +9,7 @@ from benchmarks.sockets import open_connections, own_inodes
 
 from klag_trio.domain.offsets import TopicPartition
 from klag_trio.kafka.client import Client
-from klag_trio.kafka.timestamps import RecordReader
+from klag_trio.kafka.record_reader import RecordReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -177,11 +177,13 @@ async def test_a_broker_that_freezes_in_the_middle_of_a_read_costs_no_offset_and
         assert [None] * 20 + [cycles.last.now - (PAST_MS + 3) / 1000] * 10 == [
             row.time_lag for row in rows.values()
         ]
-        assert {"_TIMED_OUT": 20} == cycles.errors()
+        failed = cycles.errors()
+        # Read alone after that: the only broker does not even say who leads.
+        assert {"_TRANSPORT": 20} == failed
         assert 20 == cycles.reads.unread_partitions
 
         await cycles.run()
-        assert {"_TIMED_OUT": 20} == cycles.errors()
+        assert failed == cycles.errors()
 
         cycles.wait(PENALTY + 1)
         rows = await cycles.run()

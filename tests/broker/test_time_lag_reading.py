@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Kafka
 
-    from klag_trio.kafka.timestamps import RecordReader
+    from klag_trio.kafka.record_reader import RecordReader
 
 # The heads of answers, and what clients of other tests are told meanwhile.
 BESIDES = 64 * 1024

@@ -23,7 +23,7 @@ SHARE = 0.5
 
 
 @pytest.mark.xdist_group("fragile")
-async def test_a_broker_that_freezes_costs_one_cycle_its_fetch_timeout_and_the_next_nothing(
+async def test_a_broker_that_freezes_costs_one_cycle_its_fetch_timeout_twice_and_the_next_nothing(
     fragile_kafka: KafkaCluster,
 ) -> None:
     name = unique("frozen")
@@ -40,7 +40,8 @@ async def test_a_broker_that_freezes_costs_one_cycle_its_fetch_timeout_and_the_n
                 await cycles.run(node.freeze, node.thaw)
             finally:
                 node.thaw()
-            assert FETCH_TIMEOUT * 0.9 < cycles.seconds < FETCH_TIMEOUT * (1 + SHARE)
+            # Once for all partitions together, once for the first of them alone.
+            assert FETCH_TIMEOUT * 1.9 < cycles.seconds < FETCH_TIMEOUT * (2 + SHARE)
             await cycles.run()
             assert cycles.seconds < FETCH_TIMEOUT * SHARE
 

@@ -15,6 +15,11 @@ Key = tuple[TopicPartition, int]
 NOT_TRIED = Fault("_TIMED_OUT", "the cycle had no time left for this read", retriable=True)
 """Of a position that no attempt was made to read, so that it is not to blame."""
 
+NOT_ALONE = Fault(
+    "_TIMED_OUT", "no record came in time from partitions that were read together", retriable=True
+)
+"""Of a position in one of several partitions, any of which may have kept the others waiting."""
+
 _LONGEST_PENALTY = 600.0
 
 
@@ -100,6 +105,11 @@ class _Penalty:
     failures: int
     until: float
 
+    @property
+    def is_for_silence(self) -> bool:
+        """Whether nothing came in time: others that are read with the partition may wait in vain too."""
+        return self.fault.code == NOT_ALONE.code
+
     def lasts(self, now: float) -> bool:
         """Whether its time has not passed, nor the clock been set back since it began."""
         return 0 < self.until - now <= _LONGEST_PENALTY
@@ -115,6 +125,8 @@ class Plan:
     """Topics whose cleanup policy would tell whether an old answer still holds."""
     waiting: Mapping[Key, Fault]
     """Positions that failed and whose turn to be tried again has not come."""
+    suspects: frozenset[TopicPartition]
+    """Partitions to be read alone, since they brought nothing in time and no record ever since."""
 
 
 class TimestampCache:
@@ -134,6 +146,7 @@ class TimestampCache:
         self._first_penalty = first_penalty
         self._entries: dict[Key, _Entry] = {}
         self._penalties: dict[Key, _Penalty] = {}
+        self._suspects: set[TopicPartition] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -147,6 +160,8 @@ class TimestampCache:
         now: float,
     ) -> Plan:
         """Tell what is known from what must be read, and forget what nobody wants any more."""
+        self._suspects |= {tp for (tp, _), penalty in self._penalties.items() if penalty.is_for_silence}
+        self._suspects &= {tp for tp, _ in keys}
         self._entries = {key: entry for key, entry in self._entries.items() if key in keys}
         self._penalties = {key: penalty for key, penalty in self._penalties.items() if key in keys}
         known: dict[Key, FirstRecord] = {}
@@ -177,7 +192,7 @@ class TimestampCache:
                     known[key] = last
             else:
                 unread[key] = want
-        return Plan(known, unread, frozenset(unsure), waiting)
+        return Plan(known, unread, frozenset(unsure), waiting, frozenset(self._suspects))
 
     def last_known(self, key: Key, want: Wanted, topic_ids: Mapping[str, str]) -> FirstRecord | None:
         """Give the last answer, however old, for a key that could not be read again."""
@@ -194,11 +209,17 @@ class TimestampCache:
             return
         if isinstance(answer, Fault):
             last = self._penalties.get(key)
-            failures = 1 if last is None or last.position != want.position else last.failures + 1
+            failures = 0 if last is None or last.position != want.position else last.failures
+            if answer == NOT_ALONE:
+                # Not to blame, but to be read alone in the next cycle.
+                self._penalties[key] = _Penalty(want.position, answer, failures, now)
+                return
+            failures += 1
             delay = min(_LONGEST_PENALTY, self._first_penalty * 2.0 ** min(failures - 1, 1000))
             self._penalties[key] = _Penalty(want.position, answer, failures, now + delay)
             return
         self._penalties.pop(key, None)
+        self._suspects.discard(key[0])
         if topic_id is not None:
             self._entries[key] = _Entry(answer, topic_id, want.latest, now)
 

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 
 from klag_trio.domain.lag import NOTHING_LEFT, FirstRecord
 from klag_trio.domain.offsets import Fault, TopicPartition
-from klag_trio.domain.time_lag import Key
+from klag_trio.domain.time_lag import Key, Reading
 from klag_trio.kafka.fetcher import Fetcher, Record
 
 TIMED_OUT = Fault("_TIMED_OUT", "no record came in time", retriable=True)
@@ -36,6 +36,10 @@ class Progress:
     faults: dict[Key, Fault] = attrs.field(factory=dict)
     count: int = 0
     bytes: int = 0
+
+    def reading(self) -> Reading:
+        """All of it."""
+        return Reading(self.records, self.faults, self.count, self.bytes)
 
     @property
     def answers(self) -> int:

@@ -11,30 +11,19 @@ from math import inf
 from time import monotonic
 
 import attrs
-import trio
 from confluent_kafka import KafkaError, KafkaException
 
 from klag_trio import allocator
 from klag_trio.domain.offsets import Fault, TopicPartition
-from klag_trio.domain.time_lag import NOT_TRIED, Reading, shards
+from klag_trio.domain.time_lag import NOT_ALONE, NOT_TRIED, Reading
 from klag_trio.kafka.chunk import TIMED_OUT, Chunk, Progress
-from klag_trio.kafka.client import Client
 from klag_trio.kafka.fetcher import Fetcher
 
 _MEBIBYTE = 1024 * 1024
-_POSITIONS_PER_READER = 32
-# librdkafka looks at every partition that a consumer has had whenever it has anything to do, so that the time
-# for one grows with their square: 3,750 reads took 0.73 s with one consumer, 0.59 s with two and 0.54 s with
-# three; six were no faster.
-_PARTITIONS_PER_READER = 1000
-_READERS = 3
 # A consumer never forgets a partition that it has read, at 6 KB each: beyond this many it is replaced.
 _PARTITIONS_KEPT = 1000
-# Those with large batches; topics come and go as long as the process runs.
-_TOPICS_REMEMBERED = 10_000
-_REST_SECONDS = 0.5
-# Readers keep their deadline themselves; this is how late one may be before it is left alone.
-_OVERTIME_SECONDS = 0.5
+# After so many partitions in a row, each read alone, that bring nothing.
+_SILENT_IN_A_ROW = 2
 
 
 @attrs.frozen
@@ -69,8 +58,8 @@ _OWN_PROPERTIES: Mapping[str, str] = {
     # Where a sum does not match, librdkafka goes on reading at a wrong place of the answer (up to 2.16 at
     # least): it misses other partitions, or aborts the process.
     "check.crcs": "false",
-    # One answer of a broker, which bounds memory.
-    "fetch.max.bytes": str(8 * _MEBIBYTE),
+    # One answer of a broker. It bounds memory: gzip makes up to 1,032 bytes of each.
+    "fetch.max.bytes": str(_MEBIBYTE),
     "queued.min.messages": "1",
     "fetch.wait.max.ms": "10",
     # librdkafka waits a second by default before it fetches again what it has no room for.
@@ -147,13 +136,62 @@ class TimestampReader:
         try:
             for number in range(len(PASSES)):
                 self._run_pass(number, read)
+                if len(wanted) > 1 and any(tp in read.give_up for tp in owed):
+                    # What the next pass fetches again is not to be unpacked twice at the same time.
+                    self._end_kept((deadline - monotonic()) / 2)
         except KafkaException as exc:
             failed = self._describe(exc.args[0])  # what was read before stays
         read.give_up_rest(failed)
         if len(self._partitions) > _PARTITIONS_KEPT:
             self.close()
         allocator.give_back()
-        return Reading(progress.records, progress.faults, progress.count, progress.bytes)
+        return progress.reading()
+
+    def read_alone(
+        self,
+        wanted: Mapping[TopicPartition, Sequence[int]],
+        *,
+        fetch_timeout: float,
+        deadline: float,
+        abandoned: Callable[[], bool],
+    ) -> Reading:
+        """Give the same of one partition at a time, so that none can take another's time or connection.
+
+        Where several in a row bring nothing their leader does not answer, and the others are not tried.
+        """
+        progress = Progress(self._describe)
+        owed = {tp: list(positions) for tp, positions in wanted.items()}
+        failed: Fault | None = None
+        silent = 0
+        fetcher: Fetcher | None = None
+        try:
+            for tp in list(owed):
+                now = monotonic()
+                if now >= deadline or abandoned() or silent == _SILENT_IN_A_ROW:
+                    break
+                if fetcher is None:
+                    fetcher = self._connect(_properties(PASSES[-1]))
+                    fetcher.find_leaders(min(fetch_timeout, deadline - now))
+                part = {tp: owed[tp]}
+                latest = min(deadline, monotonic() + fetch_timeout)
+                Chunk(fetcher, part, progress).read(
+                    latest, abandoned, may_stall=False, patience=fetch_timeout / 2
+                )
+                silent = silent + 1 if part else 0
+                del owed[tp]
+                if part:
+                    progress.faults.update(((tp, position), TIMED_OUT) for position in part[tp])
+                    _end_soon(fetcher, (deadline - monotonic()) / 2)
+                    fetcher = None
+        except KafkaException as exc:
+            failed = self._describe(exc.args[0])
+        finally:
+            if fetcher is not None:
+                fetcher.destroy()
+        for tp, left in owed.items():
+            progress.faults.update(((tp, position), failed or NOT_ALONE) for position in left)
+        allocator.give_back()
+        return progress.reading()
 
     def _run_pass(self, number: int, read: _Read) -> None:
         def gives_up(tp: TopicPartition) -> float:
@@ -211,110 +249,31 @@ class TimestampReader:
             raise
         self._fetcher = fetcher
 
+    def _end_kept(self, seconds: float) -> None:
+        if self._fetcher is not None:
+            _end_soon(self._fetcher, seconds)
+            self._forget()
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._fetcher is not None:
             self._fetcher.destroy()
-            self._fetcher = None
-            self._topics = set()
-            self._partitions = set()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._fetcher = None
+        self._topics = set()
+        self._partitions = set()
 
 
-class RecordReader:
-    """The readers of one cluster, at most `max_concurrent_fetches` of them at a time."""
+def _end_soon(fetcher: Fetcher, seconds: float) -> None:
+    """End a connection, and wait at most so long: librdkafka may be unpacking what it got from it.
 
-    def __init__(self, client: Client, *, max_concurrent_fetches: int, fetch_timeout: float) -> None:
-        self._client = client
-        self._limiter = trio.CapacityLimiter(max_concurrent_fetches)
-        # Of its own, so that no read waits for a connection that does not close.
-        self._closing = trio.CapacityLimiter(max_concurrent_fetches)
-        self._fetch_timeout = fetch_timeout
-        self._pass_of: dict[str, int] = {}
-        self._idle: list[TimestampReader] = []
-
-    async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
-        """Give the first record at or after each position, within so many seconds.
-
-        What brought no answer is among the faults; nothing is raised for it.
-        """
-        deadline = monotonic() + within
-        while len(self._pass_of) > _TOPICS_REMEMBERED:
-            del self._pass_of[next(iter(self._pass_of))]
-        most = int(self._limiter.total_tokens - self._limiter.borrowed_tokens)
-        parts = shards(
-            wanted,
-            most=max(1, most),
-            # No more than a few for many partitions: what each spends on connecting adds up.
-            partitions=max(_PARTITIONS_PER_READER, -(-len(wanted) // _READERS)),
-            length=_POSITIONS_PER_READER,
-        )
-        readings: list[Reading] = []
-
-        async def read_part(part: Mapping[TopicPartition, Sequence[int]]) -> None:
-            with trio.move_on_after(max(0, deadline - monotonic()) + _OVERTIME_SECONDS) as scope:
-                readings.append(await self._read(part, deadline))
-            if scope.cancelled_caught:
-                # librdkafka holds its thread up, in a look for a host's address for instance.
-                unread = ((tp, position) for tp, positions in part.items() for position in positions)
-                readings.append(Reading({}, dict.fromkeys(unread, TIMED_OUT)))
-
-        async with trio.open_nursery() as nursery:
-            for part in parts:
-                nursery.start_soon(read_part, part)
-        return Reading(
-            records={key: record for reading in readings for key, record in reading.records.items()},
-            faults={key: fault for reading in readings for key, fault in reading.faults.items()},
-            count=sum(reading.count for reading in readings),
-            bytes=sum(reading.bytes for reading in readings),
-        )
-
-    async def _read(self, wanted: Mapping[TopicPartition, Sequence[int]], deadline: float) -> Reading:
-        abandoned = threading.Event()
-        # A reader that a cancelled call still uses is not in the list; its thread closes it.
-        reader = (
-            self._idle.pop()
-            if self._idle
-            else TimestampReader(self._client.fetcher, self._client.fault, self._pass_of)
-        )
-
-        def run() -> Reading:
-            try:
-                return reader.read(
-                    wanted,
-                    fetch_timeout=self._fetch_timeout,
-                    deadline=deadline,
-                    abandoned=abandoned.is_set,
-                )
-            finally:
-                if abandoned.is_set():
-                    reader.close()
-
-        try:
-            reading = await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
-        finally:
-            abandoned.set()
-        self._idle.append(reader)
-        return reading
-
-    async def rest(self) -> None:
-        """Let go of the connections that nobody uses, within half a second; the next read makes new ones.
-
-        One that takes longer ends in its own thread. What no thread is free for stays for the next time.
-        """
-        most = int(self._closing.available_tokens)
-        idle, self._idle = self._idle[:most], self._idle[most:]
-        with trio.move_on_after(_REST_SECONDS):
-            async with trio.open_nursery() as nursery:
-                for reader in idle:
-                    nursery.start_soon(self._close, reader)
-
-    async def _close(self, reader: TimestampReader) -> None:
-        await trio.to_thread.run_sync(reader.close, limiter=self._closing, abandon_on_cancel=True)
-
-    async def aclose(self) -> None:
-        """Let go of all that is kept."""
-        await self.rest()
-        self._pass_of.clear()  # which would remember topics that are gone
+    Where that takes seconds and a gigabyte, the next connection is not to do the same at the same time.
+    """
+    ending = threading.Thread(target=fetcher.destroy, name="klag-trio end", daemon=True)
+    ending.start()
+    ending.join(max(0.0, seconds))
 
 
 def _chunks(partitions: Sequence[TopicPartition], size: int) -> Iterator[list[TopicPartition]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Protocol
 
 import attrs
@@ -52,8 +52,17 @@ class TimeLag(Protocol):
 class Reader(Protocol):
     """Reads records."""
 
-    async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
-        """Give the first record at or after each position, within so many seconds."""
+    async def read(
+        self,
+        wanted: Mapping[TopicPartition, Sequence[int]],
+        *,
+        alone: Set[TopicPartition] = frozenset(),
+        within: float,
+    ) -> Reading:
+        """Give the first record at or after each position, within so many seconds.
+
+        The partitions in `alone` are read one at a time, after the others.
+        """
 
     async def rest(self) -> None:
         """Let go of the connections until something is to be read again."""
@@ -69,7 +78,13 @@ class InTurn:
     reader: Reader
     turn: trio.CapacityLimiter
 
-    async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
+    async def read(
+        self,
+        wanted: Mapping[TopicPartition, Sequence[int]],
+        *,
+        alone: Set[TopicPartition] = frozenset(),
+        within: float,
+    ) -> Reading:
         """Read when it is our turn, and let go of the connections with it."""
         deadline = trio.current_time() + within
         with trio.move_on_at(deadline) as waiting:
@@ -78,7 +93,8 @@ class InTurn:
             unread = ((tp, position) for tp, places in wanted.items() for position in places)
             return Reading({}, dict.fromkeys(unread, NOT_TRIED))
         try:
-            return await self.reader.read(wanted, within=max(0, deadline - trio.current_time()))
+            left = max(0, deadline - trio.current_time())
+            return await self.reader.read(wanted, alone=alone, within=left)
         finally:
             # Whoever is cancelled here would leave what the reader has open to whoever forgets it last.
             with trio.CancelScope(shield=True):
@@ -159,7 +175,7 @@ class MessageTimeLag:
         known = dict(plan.known)
         unanswered = set(plan.waiting)
         if plan.unread:
-            reading = await self._read(plan.unread, deadline)
+            reading = await self._read(plan.unread, plan.suspects, deadline)
             failed = await trio.to_thread.run_sync(self._take_in, plan.unread, reading, snapshot, known)
             for (tp, _), fault in failed.items():
                 self._faults.record("timestamps", tp.topic, fault)
@@ -184,8 +200,10 @@ class MessageTimeLag:
             elif is_denied(fault):
                 self._denied[key[0].topic] = fault
 
-    async def _read(self, unread: Mapping[Key, Wanted], deadline: float) -> Reading:
-        reading = await self._read_once(positions(unread), deadline)
+    async def _read(
+        self, unread: Mapping[Key, Wanted], suspects: Set[TopicPartition], deadline: float
+    ) -> Reading:
+        reading = await self._read_once(positions(unread), suspects, deadline)
         # Retention went on since the low watermark was asked for: the first record is where it is now.
         passed = {place for place, fault in reading.faults.items() if fault.code == _OUT_OF_RANGE}
         if not passed:
@@ -199,7 +217,7 @@ class MessageTimeLag:
             for tp, position in passed
             if isinstance(now_at := earliest.get(tp), int) and now_at > position
         }
-        again = await self._read_once({tp: [now_at] for tp, now_at in moved.values()}, deadline)
+        again = await self._read_once({tp: [now_at] for tp, now_at in moved.values()}, suspects, deadline)
         found = {place: again.records[at] for place, at in moved.items() if at in again.records}
         return attrs.evolve(
             reading,
@@ -207,8 +225,14 @@ class MessageTimeLag:
             faults={place: fault for place, fault in reading.faults.items() if place not in found},
         )
 
-    async def _read_once(self, places: Mapping[TopicPartition, Sequence[int]], deadline: float) -> Reading:
-        reading = await self._reader.read(places, within=max(0.0, deadline - trio.current_time()))
+    async def _read_once(
+        self,
+        places: Mapping[TopicPartition, Sequence[int]],
+        suspects: Set[TopicPartition],
+        deadline: float,
+    ) -> Reading:
+        left = max(0.0, deadline - trio.current_time())
+        reading = await self._reader.read(places, alone=suspects, within=left)
         self._reads.records += reading.count
         self._reads.bytes += reading.bytes
         return reading

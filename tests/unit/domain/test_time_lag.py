@@ -13,6 +13,7 @@ from tests.unit.domain.snapshots import FAILED, NOW, T0, T1, snapshot, snapshots
 from klag_trio.domain.lag import NOTHING_LEFT, FirstRecord
 from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, Fault, TopicPartition
 from klag_trio.domain.time_lag import (
+    NOT_ALONE,
     NOT_TRIED,
     Key,
     Plan,
@@ -35,6 +36,7 @@ KEY: Key = (T0, 5)
 WANT = Wanted(position=5, latest=10)
 RECORD = FirstRecord(5, NOW - 100)
 DENIED = Fault("TOPIC_AUTHORIZATION_FAILED", "denied")
+SILENT = Fault("_TIMED_OUT", "nothing came", retriable=True)
 ENTRY_BYTES = 500
 """At most what one remembered timestamp takes, its key and the rows of the dictionaries included."""
 
@@ -339,6 +341,42 @@ def test_what_the_cycle_had_no_time_to_try_is_tried_in_the_next() -> None:
     cache = new_cache()
     cache.store(KEY, WANT, NOT_TRIED, topic_id=None, now=NOW)
     assert {KEY: WANT} == plan(cache, {KEY: WANT}).unread
+
+
+def test_what_brought_nothing_in_time_is_read_alone_until_it_brings_a_record() -> None:
+    cache = new_cache()
+    assert frozenset() == plan(cache, {KEY: WANT}).suspects
+    cache.store(KEY, WANT, SILENT, topic_id=None, now=NOW)
+    later = NOW + PENALTY
+    # Wherever the group has gone meanwhile.
+    moved = {(T0, 8): Wanted(8, 10)}
+    for _ in range(2):
+        assert {T0} == plan(cache, moved, now=later).suspects
+    cache.store((T0, 8), Wanted(8, 10), RECORD, topic_id="first", now=later)
+    assert frozenset() == plan(cache, moved, now=later).suspects
+
+
+def test_what_kept_company_with_silence_waits_for_nothing_and_is_read_alone() -> None:
+    cache = new_cache()
+    cache.store(KEY, WANT, NOT_ALONE, topic_id=None, now=NOW)
+    found = plan(cache, {KEY: WANT})
+    assert {KEY: WANT} == found.unread
+    assert {T0} == found.suspects
+    cache.store(KEY, WANT, SILENT, topic_id=None, now=NOW)
+    assert {} == plan(cache, {KEY: WANT}, now=NOW + PENALTY - 1).unread
+
+
+def test_a_denied_topic_is_no_suspect() -> None:
+    cache = new_cache()
+    cache.store(KEY, WANT, DENIED, topic_id=None, now=NOW)
+    assert frozenset() == plan(cache, {KEY: WANT}, now=NOW + PENALTY).suspects
+
+
+def test_a_suspect_is_forgotten_with_its_partition() -> None:
+    cache = new_cache()
+    cache.store(KEY, WANT, SILENT, topic_id=None, now=NOW)
+    plan(cache, {})
+    assert frozenset() == plan(cache, {KEY: WANT}).suspects
 
 
 def test_a_failure_below_the_log_says_nothing_of_where_retention_has_moved_the_position() -> None:

@@ -13,7 +13,7 @@ from klag_trio.domain.time_lag import NOT_TRIED, Reading
 from klag_trio.services.time_lag import InTurn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from trio.testing import MockClock
 
@@ -35,7 +35,13 @@ class SlowReader:
     connections: Connections
     within: list[float] = attrs.field(factory=list)
 
-    async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
+    async def read(
+        self,
+        wanted: Mapping[TopicPartition, Sequence[int]],
+        *,
+        alone: Set[TopicPartition] = frozenset(),
+        within: float,
+    ) -> Reading:
         self.within.append(within)
         self.connections.open += 1
         self.connections.most = max(self.connections.most, self.connections.open)

@@ -15,7 +15,7 @@ from klag_trio.services.faults import FaultLog
 from klag_trio.services.time_lag import MessageTimeLag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
 DENIED = Fault("TOPIC_AUTHORIZATION_FAILED", "denied")
 LATE = Fault("_TIMED_OUT", "late", retriable=True)
@@ -30,7 +30,13 @@ class Reader:
 
     fault: Fault | None = None
 
-    async def read(self, wanted: Mapping[TopicPartition, Sequence[int]], *, within: float) -> Reading:
+    async def read(
+        self,
+        wanted: Mapping[TopicPartition, Sequence[int]],
+        *,
+        alone: Set[TopicPartition] = frozenset(),
+        within: float,
+    ) -> Reading:
         keys = [(tp, position) for tp, positions in wanted.items() for position in positions]
         if self.fault is not None:
             return Reading({}, dict.fromkeys(keys, self.fault))

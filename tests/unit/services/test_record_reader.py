@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from klag_trio.domain.offsets import TopicPartition
 from klag_trio.kafka.chunk import TIMED_OUT
 from klag_trio.kafka.client import Client
-from klag_trio.kafka.timestamps import RecordReader
+from klag_trio.kafka.record_reader import RecordReader
 
 PLACES = {TopicPartition("orders", 0): [5]}
 # So that a thread that starts late still reads; a read itself takes a tenth of a second.
