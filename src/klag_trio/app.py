@@ -20,7 +20,7 @@ from klag_trio.domain.threads import Threads, share
 from klag_trio.domain.time_lag import RateEstimator, TimestampCache
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client, PropertyError
-from klag_trio.kafka.timestamps import RecordReader
+from klag_trio.kafka.record_reader import RecordReader
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
 from klag_trio.services.front import make_app

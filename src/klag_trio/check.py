@@ -24,7 +24,7 @@ from klag_trio.domain.acls import (
 from klag_trio.domain.filters import NameFilter
 from klag_trio.domain.mends import mend
 from klag_trio.domain.offsets import ClusterSnapshot, ClusterUnavailable, Fault, TopicPartition
-from klag_trio.kafka.timestamps import RecordReader
+from klag_trio.kafka.record_reader import RecordReader
 from klag_trio.services.collector import leaves
 from klag_trio.services.faults import FaultLog
 from klag_trio.services.snapshot import SnapshotReader
@@ -161,7 +161,7 @@ async def _examine(connection: app.Connection, exporter: Exporter) -> Findings:
 
 def _hidden(snapshot: ClusterSnapshot, visible: set[str], wanted: NameFilter) -> list[Trouble]:
     """Topics that members of groups own and that the cluster does not show us: Kafka hides what is denied."""
-    owned = {tp.topic for group in snapshot.groups for tp in group.owners}
+    owned = {topic for group in snapshot.groups for topic in group.unknown_topics}
     unseen = Fault("TOPIC_AUTHORIZATION_FAILED", "a group consumes it, and it is not shown")
     return [Trouble("topics", topic, unseen) for topic in sorted(owned - visible) if wanted(topic)]
 
@@ -191,7 +191,7 @@ async def _made_up(connection: app.Connection, *, topics: bool, groups: bool) ->
         if isinstance(answer, Fault) and permission("topics", answer.code) == DESCRIBE_TOPIC:
             troubles.append(Trouble("topics", "", answer))
     if groups:
-        answer = (await connection.admin.describe([name]))[name]
+        answer = (await connection.admin.commits([name]))[name]
         if isinstance(answer, Fault) and permission("groups", answer.code) == DESCRIBE_GROUP:
             troubles.append(Trouble("groups", "", answer))
     return troubles
@@ -200,7 +200,7 @@ async def _made_up(connection: app.Connection, *, topics: bool, groups: bool) ->
 async def _lookup(connection: app.Connection) -> list[str]:
     """What to say of the coordinator that librdkafka looks for in vain, for a group that nobody joins."""
     name = f"{_OWN_GROUPS}{secrets.token_hex(8)}"
-    answer = (await connection.admin.describe([name]))[name]
+    answer = (await connection.admin.commits([name]))[name]
     if not isinstance(answer, Fault) or permission("members", answer.code) != DESCRIBE_GROUP:
         return []
     bootstrap = connection.cluster.bootstrap_servers

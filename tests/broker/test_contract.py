@@ -13,7 +13,7 @@ from tests.fakes.cluster import InMemoryCluster
 from tests.fakes.watched import WatchedAdmin
 
 from klag_trio.config import Performance
-from klag_trio.domain.offsets import CleanupPolicy, Fault, GroupState, Member, TopicPartition
+from klag_trio.domain.offsets import CleanupPolicy, Fault, GroupState, GroupType, Member, TopicPartition
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client
 from klag_trio.services.stopwatch import Stopwatch
@@ -45,6 +45,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     with KafkaDriver(bootstrap) as driver:
         yield World(WatchedAdmin(admin), driver, has_both_protocols=request.param == "kafka")
     assert await client.aclose()
+
+
+TYPES = {"classic": GroupType.CLASSIC, "consumer": GroupType.CONSUMER}
 
 
 def protocols(world: World) -> tuple[Protocol, ...]:
@@ -84,7 +87,7 @@ async def test_a_group_that_only_committed_is_listed_as_empty(world: World) -> N
     group = unique("empty")
     world.driver.commit(group, {(topic, 0): 0})
     listing = await world.admin.groups()
-    assert GroupState.EMPTY == listing.groups[group]
+    assert GroupState.EMPTY == listing.groups[group].state
     assert [] == list(listing.faults)
 
 
@@ -93,7 +96,9 @@ async def test_a_group_with_a_member_is_listed_as_stable(world: World) -> None:
     for protocol in protocols(world):
         group = unique(protocol)
         with world.driver.consuming(group, [topic], protocol=protocol):
-            assert GroupState.STABLE == (await world.admin.groups()).groups[group]
+            listed = (await world.admin.groups()).groups[group]
+            assert GroupState.STABLE == listed.state
+            assert (protocol == "consumer") == (listed.type is GroupType.CONSUMER)
 
 
 async def test_a_deleted_group_is_not_listed(world: World) -> None:
@@ -110,21 +115,31 @@ async def test_a_described_group_tells_which_member_owns_which_partition(world: 
     for protocol in protocols(world):
         group = unique(protocol)
         with world.driver.consuming(group, [topic], protocol=protocol, client_id="the-client") as member:
-            described = (await world.admin.describe([group]))[group]
+            types = {group: TYPES[protocol]}
+            described = (await world.admin.describe(types, {topic: 2}))[group]
             assert not isinstance(described, Fault)
             host = described.owners[TopicPartition(topic, 0)].host
             assert "127.0.0.1" == host.lstrip("/")
             owner = Member(consumer_id=member.member_id, client_id="the-client", host=host)
             assert GroupState.STABLE == described.state
             assert {(topic, 0): owner, (topic, 1): owner} == described.owners
+            assert 1 == described.members
+            # What was not asked for, although members own it.
+            part = (await world.admin.describe(types, {topic: 1}))[group]
+            assert not isinstance(part, Fault)
+            assert {(topic, 0): owner} == part.owners
+            none = (await world.admin.describe(types, {}))[group]
+            assert not isinstance(none, Fault)
+            assert {} == none.owners
+            assert {topic} == none.unknown_topics
+            assert 1 == none.members
 
 
-async def test_a_group_that_does_not_exist_is_described_as_dead(world: World) -> None:
-    group = unique("never-was")
-    described = (await world.admin.describe([group]))[group]
-    assert not isinstance(described, Fault)
-    assert GroupState.DEAD == described.state
-    assert {} == described.owners
+async def test_a_group_that_does_not_exist_is_not_described(world: World) -> None:
+    for protocol in protocols(world):
+        group = unique("never-was")
+        described = (await world.admin.describe({group: TYPES[protocol]}, {}))[group]
+        assert isinstance(described, Fault)
 
 
 async def test_committed_offsets_come_without_the_partitions_that_have_none(world: World) -> None:
@@ -213,8 +228,9 @@ async def test_a_topic_keeps_its_id_until_it_is_made_again(world: World) -> None
 
 async def test_nothing_asked_is_nothing_answered(world: World) -> None:
     admin = world.admin
-    for ask in (admin.describe, admin.commits, admin.earliest, admin.latest):
+    for ask in (admin.commits, admin.earliest, admin.latest):
         assert {} == await ask([])
+    assert {} == await admin.describe({}, {})
     assert {} == await admin.cleanup_policies([])
     assert {} == await admin.topic_ids([])
 

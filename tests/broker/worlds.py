@@ -10,6 +10,7 @@ import attrs
 from tests.fakes.watched import WatchedAdmin
 
 from klag_trio.config import Cluster, Performance
+from klag_trio.domain.patterns import NamePattern
 from klag_trio.services.faults import FaultLog
 from klag_trio.services.snapshot import SnapshotReader
 
@@ -74,14 +75,14 @@ class World:
         identify_topics: bool = False,
     ) -> SnapshotReader:
         """A reader of the groups and topics whose names begin so."""
-        mine = (re.compile(f"^{re.escape(prefix)}"),)
+        mine = (NamePattern(f"^{re.escape(prefix)}"),)
         cluster = Cluster(
             name="world",
             bootstrap_servers="unused:1",
             group_whitelist=mine,
             topic_whitelist=mine,
-            group_blacklist=tuple(map(re.compile, group_blacklist)),
-            topic_blacklist=tuple(map(re.compile, topic_blacklist)),
+            group_blacklist=tuple(map(NamePattern, group_blacklist)),
+            topic_blacklist=tuple(map(NamePattern, topic_blacklist)),
         )
         return SnapshotReader(
             self.admin,

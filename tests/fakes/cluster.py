@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import trio
 
+from klag_trio.domain.members import described
 from klag_trio.domain.offsets import (
     CleanupPolicy,
     ClusterUnavailable,
@@ -17,6 +18,8 @@ from klag_trio.domain.offsets import (
     GroupDescription,
     GroupListing,
     GroupState,
+    GroupType,
+    ListedGroup,
     Member,
     TopicPartition,
 )
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 UNKNOWN_TOPIC = Fault("UNKNOWN_TOPIC_OR_PART", "Broker: Unknown topic or partition", retriable=True)
 UNKNOWN_PARTITION = Fault("_UNKNOWN_PARTITION", "Local: Unknown partition")
+NOT_DESCRIBED = Fault("_PARTIAL", "the group's coordinator did not describe it", retriable=True)
 TIMED_OUT = Fault("_TIMED_OUT", "Local: Timed out", retriable=True)
 POLICIES = {
     "delete": CleanupPolicy.DELETE,
@@ -59,6 +63,7 @@ class JoinedMember:
     member_id: str
     client_id: str
     assignment: frozenset[tuple[str, int]]
+    protocol: Literal["classic", "consumer"]
 
     def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         self.cluster.commit(self.group, offsets)
@@ -76,6 +81,11 @@ class Group:
         if self.state_shown is not None:
             return self.state_shown
         return GroupState.STABLE if self.members else GroupState.EMPTY
+
+    @property
+    def type(self) -> GroupType:
+        of_members = {member.protocol for member in self.members}
+        return GroupType.CONSUMER if "consumer" in of_members else GroupType.CLASSIC
 
 
 @attrs.define
@@ -97,7 +107,7 @@ class Troubles:
     listing: list[Fault] = attrs.field(factory=list)
     """Brokers that do not answer ListGroups; the groups in `unlisted` are theirs."""
     unlisted: set[str] = attrs.field(factory=set)
-    listed_also: list[tuple[str, GroupState]] = attrs.field(factory=list)
+    listed_also: list[tuple[str, ListedGroup]] = attrs.field(factory=list)
     """What a second coordinator lists of groups that it has just lost or won."""
     partitions: dict[TopicPartition, Fault] = attrs.field(factory=dict)
     """Partitions that tell no watermark."""
@@ -180,7 +190,8 @@ class InMemoryCluster:
         owned = frozenset(
             (topic, partition) for topic in topics for partition in range(len(self._topics[topic].logs))
         )
-        member = JoinedMember(self, group, f"{client_id}-{next(self._numbers)}", client_id, owned)
+        member_id = f"{client_id}-{next(self._numbers)}"
+        member = JoinedMember(self, group, member_id, client_id, owned, protocol)
         members = self._groups.setdefault(group, Group()).members
         members.append(member)
         try:
@@ -197,13 +208,23 @@ class InMemoryCluster:
     async def groups(self) -> GroupListing:
         await self._reach("groups")
         listed = [
-            (name, group.state) for name, group in self._groups.items() if name not in self.troubles.unlisted
+            (name, ListedGroup(group.state, group.type))
+            for name, group in self._groups.items()
+            if name not in self.troubles.unlisted
         ]
         return GroupListing.merged([*listed, *self.troubles.listed_also], list(self.troubles.listing))
 
-    async def describe(self, groups: Sequence[str]) -> Mapping[str, GroupDescription | Fault]:
-        await self._reach("describe")
-        return {name: self.troubles.descriptions.get(name) or self._description(name) for name in groups}
+    async def describe(
+        self, groups: Mapping[str, GroupType], partitions: Mapping[str, int]
+    ) -> Mapping[str, GroupDescription | Fault]:
+        try:
+            await self._reach("describe")
+        except ClusterUnavailable as exc:
+            return dict.fromkeys(groups, exc.fault)
+        return {
+            name: self.troubles.descriptions.get(name) or self._description(name, partitions)
+            for name in groups
+        }
 
     async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
         await self._reach("commits")
@@ -237,16 +258,18 @@ class InMemoryCluster:
         if (fault := self.troubles.unavailable.get(method)) is not None:
             raise ClusterUnavailable(method, fault)
 
-    def _description(self, name: str) -> GroupDescription:
+    def _description(self, name: str, partitions: Mapping[str, int]) -> GroupDescription | Fault:
         group = self._groups.get(name)
         if group is None:
-            return GroupDescription(GroupState.DEAD, {})
-        owners = {
-            TopicPartition(*partition): Member(member.member_id, member.client_id, HOST)
+            return NOT_DESCRIBED
+        members = [
+            (
+                Member(member.member_id, member.client_id, HOST),
+                {topic: [p for t, p in member.assignment if t == topic] for topic, _ in member.assignment},
+            )
             for member in group.members
-            for partition in member.assignment
-        }
-        return GroupDescription(group.state, owners)
+        ]
+        return described(group.state, members, partitions)
 
     def _commits(self, name: str) -> Commits:
         commits = self._groups[name].commits if name in self._groups else {}

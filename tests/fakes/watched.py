@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Fault,
         GroupDescription,
         GroupListing,
+        GroupType,
         TopicPartition,
     )
     from klag_trio.services.cluster_admin import ClusterAdmin
@@ -46,9 +47,11 @@ class WatchedAdmin:
         self._note("groups")
         return await self.admin.groups()
 
-    async def describe(self, groups: Sequence[str]) -> Mapping[str, GroupDescription | Fault]:
-        self._note("describe", groups)
-        return await self.admin.describe(groups)
+    async def describe(
+        self, groups: Mapping[str, GroupType], partitions: Mapping[str, int]
+    ) -> Mapping[str, GroupDescription | Fault]:
+        self._note("describe", tuple(groups))
+        return await self.admin.describe(groups, partitions)
 
     async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
         self._note("commits", groups)

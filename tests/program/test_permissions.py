@@ -210,7 +210,8 @@ def test_with_all_that_is_documented_brokers_deny_nothing_and_see_the_documented
     run_kafka_acls(stage.kafka, written, stage.user)
     stage.driver.delete_records(stage.orders, 0, 5)
     with (
-        stage.driver.consuming(f"{stage.prefix}-live", [stage.orders]),
+        stage.driver.consuming(f"{stage.prefix}-classic", [stage.orders]),
+        stage.driver.consuming(f"{stage.prefix}-consumer", [stage.orders], protocol="consumer"),
         running(stage.folder, stage.text()) as program,
     ):
         program.shows({(stage.orders, 0), (stage.payments, 0)}, lambda page: times(page, stage.group))

@@ -210,8 +210,7 @@ def report(
                     policy=policies.get(tp.topic, CleanupPolicy.DELETE),
                 )
             )
-        members = len({owner.consumer_id for owner in group.owners.values()})
-        groups[group.name] = GroupLag(group.name, group.state, snapshot.now, tuple(rows), members)
+        groups[group.name] = GroupLag(group.name, group.state, snapshot.now, tuple(rows), group.members)
     groups.update(_kept_groups(snapshot, previous, keep_after))
     return LagReport(now=snapshot.now, offsets=offsets, groups=dict(sorted(groups.items())), clamped=clamped)
 

@@ -38,6 +38,16 @@ class GroupState(enum.IntEnum):
         return self not in (GroupState.EMPTY, GroupState.DEAD)
 
 
+class GroupType(enum.Enum):
+    """The protocol of a group's members."""
+
+    UNKNOWN = enum.auto()
+    """Of a broker that does not tell (before Kafka 3.8, KIP-848), which is a classic one."""
+    CLASSIC = enum.auto()
+    CONSUMER = enum.auto()
+    """The consumer group protocol of KIP-848."""
+
+
 class CleanupPolicy(enum.Flag):
     """A topic's `cleanup.policy`; both flags for `compact,delete`."""
 
@@ -83,27 +93,37 @@ NOBODY = Member(consumer_id="", client_id="", host="")
 
 
 @attrs.frozen
+class ListedGroup:
+    """A group as its coordinator lists it."""
+
+    state: GroupState
+    type: GroupType = GroupType.UNKNOWN
+    listed: bool = True
+    """False of one that no broker lists any more, since its coordinator moves or since it is gone."""
+
+
+@attrs.frozen
 class GroupListing:
     """The groups of a cluster, by name. With faults it is partial: what is missing may still exist."""
 
-    groups: Mapping[str, GroupState]
+    groups: Mapping[str, ListedGroup]
     faults: Sequence[Fault] = ()
 
     @classmethod
-    def merged(cls, listed: Iterable[tuple[str, GroupState]], faults: Sequence[Fault]) -> GroupListing:
+    def merged(cls, listed: Iterable[tuple[str, ListedGroup]], faults: Sequence[Fault]) -> GroupListing:
         """Make one of what all brokers list: a group that moves between coordinators is listed by both.
 
-        The one that has its members knows its state best, and whichever answered first does not matter.
+        The one that has its members knows it best, and whichever answered first does not matter.
         """
-        groups: dict[str, GroupState] = {}
-        for group, state in listed:
-            groups[group] = max(groups.get(group, state), state, key=_how_well_known)
+        groups: dict[str, ListedGroup] = {}
+        for name, group in listed:
+            groups[name] = max(groups.get(name, group), group, key=_how_well_known)
         return cls(groups, faults)
 
 
-def _how_well_known(state: GroupState) -> tuple[bool, bool, int]:
-    known = state is not GroupState.UNKNOWN
-    return known and state.has_members, known, state
+def _how_well_known(group: ListedGroup) -> tuple[bool, bool, int]:
+    known = group.state is not GroupState.UNKNOWN
+    return known and group.state.has_members, known, group.state
 
 
 @attrs.frozen
@@ -112,6 +132,11 @@ class GroupDescription:
 
     state: GroupState
     owners: Mapping[TopicPartition, Member]
+    """Of partitions that exist."""
+    members: int = 0
+    """How many there are, those that own nothing too."""
+    unknown_topics: frozenset[str] = frozenset()
+    """Topics of which members own partitions and which the cluster does not show; at most some of them."""
 
 
 Commits = Mapping[TopicPartition, "int | Fault"]
@@ -126,6 +151,8 @@ class ConsumerGroup:
     state: GroupState
     commits: Commits
     owners: Mapping[TopicPartition, Member]
+    members: int = 0
+    unknown_topics: frozenset[str] = frozenset()
 
 
 @attrs.frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
@@ -12,7 +11,7 @@ from typing import TypeVar
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    ConsumerGroupState,
+    ConsumerGroupType,
     KafkaError,
     KafkaException,
 )
@@ -26,14 +25,15 @@ from klag_trio.domain.offsets import (
     ClusterUnavailable,
     Commits,
     Fault,
-    GroupDescription,
     GroupListing,
-    GroupState,
-    Member,
+    GroupType,
+    ListedGroup,
     TopicPartition,
 )
 from klag_trio.kafka.client import Call, Client
-from klag_trio.kafka.coordinators import DESCRIPTION, OFFSETS, Described, Offsets, Question
+from klag_trio.kafka.coordinators import OFFSETS, Offsets, Question
+from klag_trio.kafka.describer import Descriptions, GroupDescriber, state_of
+from klag_trio.kafka.groups import Listed, list_groups
 from klag_trio.kafka.topic_ids import topic_ids
 
 T = TypeVar("T")
@@ -43,19 +43,11 @@ U = TypeVar("U")
 # request for 5,000 partitions is six times that of ten requests for 500.
 _PARTITIONS_PER_REQUEST = 500
 _RESOURCES_PER_REQUEST = 200
-_DESCRIBED_AT_ONCE = 200
 
-# confluent-kafka 2.16 knows no Assigning and no Reconciling (KIP-848) and says Unknown for them.
-_STATES: Mapping[int, GroupState] = {
-    ConsumerGroupState.UNKNOWN.value: GroupState.UNKNOWN,
-    ConsumerGroupState.PREPARING_REBALANCING.value: GroupState.PREPARING_REBALANCE,
-    ConsumerGroupState.COMPLETING_REBALANCING.value: GroupState.COMPLETING_REBALANCE,
-    ConsumerGroupState.STABLE.value: GroupState.STABLE,
-    ConsumerGroupState.DEAD.value: GroupState.DEAD,
-    ConsumerGroupState.EMPTY.value: GroupState.EMPTY,
+_TYPES: Mapping[int, GroupType] = {
+    ConsumerGroupType.CONSUMER.value: GroupType.CONSUMER,
+    ConsumerGroupType.CLASSIC.value: GroupType.CLASSIC,
 }
-
-
 _NO_ANSWER = Fault("_PARTIAL", "the partition's leader did not answer", retriable=True)
 _OVERDUE = Fault("_TIMED_OUT", "librdkafka did not end the call in time", retriable=True)
 _OVERTIME_SECONDS = 0.2
@@ -70,6 +62,7 @@ class KafkaAdmin:
         self._client = client
         self._max_concurrent_groups = max_concurrent_groups
         self._offset_fetch_timeout = offset_fetch_timeout
+        self._describer = GroupDescriber(client, offset_fetch_timeout)
 
     async def topics(self) -> Mapping[str, Sequence[int]]:
         """Every topic that exists and may be seen, with its partitions."""
@@ -88,25 +81,19 @@ class KafkaAdmin:
         """Every consumer group that may be seen, with its state; partial where brokers did not answer."""
 
         def ask(call: Call) -> GroupListing:
-            listed = self._answer(call, call.admin.list_consumer_groups(request_timeout=call.remaining))
-            if isinstance(listed, Fault):
-                return GroupListing.merged([], [listed])
-            groups = [(group.group_id, _state(group.state)) for group in listed.valid]
-            # These are KafkaErrors, although confluent-kafka documents exceptions.
-            return GroupListing.merged(groups, [self._client.fault(error) for error in listed.errors])
+            answer = list_groups(call.coordinators, call.remaining)
+            groups, errors = ([], [answer]) if isinstance(answer, KafkaError) else answer
+            listed = [(group.name, _listed(group)) for group in groups]
+            return GroupListing.merged(listed, [self._client.fault(error) for error in errors])
 
         listing = await self._client.call("groups", ask)
         if listing.faults and not listing.groups:
             raise ClusterUnavailable("groups", self._client.cause(listing.faults[0]))
         return listing
 
-    async def describe(self, groups: Sequence[str]) -> Mapping[str, GroupDescription | Fault]:
-        """The state of each group and who owns which partition, for classic and KIP-848 groups alike."""
-
-        def ask(call: Call) -> dict[str, GroupDescription | Fault]:
-            return self._ask_each(call, DESCRIPTION, groups, self._description, _DESCRIBED_AT_ONCE)
-
-        return await self._client.call("members", ask)
+    async def describe(self, groups: Mapping[str, GroupType], partitions: Mapping[str, int]) -> Descriptions:
+        """The state of each group and who owns which of the `partitions`, of which each topic has so many."""
+        return await self._describer.describe(groups, partitions)
 
     async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
         """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time."""
@@ -235,16 +222,9 @@ class KafkaAdmin:
             if isinstance(offset, KafkaError) or offset >= 0
         }
 
-    def _description(self, described: Described) -> GroupDescription:
-        owners = {}
-        for found in described.members:
-            member = Member(found.consumer_id, found.client_id, found.host)
-            owners.update(dict.fromkeys(found.assignment, member))
-        return GroupDescription(_STATES.get(described.state, GroupState.UNKNOWN), owners)
 
-
-def _state(state: enum.Enum | None) -> GroupState:
-    return GroupState.UNKNOWN if state is None else _STATES.get(state.value, GroupState.UNKNOWN)
+def _listed(group: Listed) -> ListedGroup:
+    return ListedGroup(state_of(group.state), _TYPES.get(group.type, GroupType.UNKNOWN))
 
 
 def _policy(value: str) -> CleanupPolicy:

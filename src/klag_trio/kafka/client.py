@@ -21,6 +21,7 @@ from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo
 
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
 from klag_trio.kafka.causes import Causes
+from klag_trio.kafka.consumer_groups import ConsumerGroups
 from klag_trio.kafka.coordinators import Coordinators
 from klag_trio.kafka.features import built_in, missing_kerberos
 from klag_trio.kafka.fetcher import Fetcher
@@ -112,12 +113,25 @@ class LibraryLog(logging.Handler):
             self._log.debug(self._redact(message))
 
 
-@attrs.frozen
+@attrs.define
 class Handles:
     """What one librdkafka client cannot do alone."""
 
     admin: BatchAdmin
     coordinators: Coordinators
+    _consumer_groups: ConsumerGroups | None = None
+    _connecting: threading.Lock = attrs.field(factory=threading.Lock)
+
+    def consumer_groups(self, connect: Callable[[], ConsumerGroups]) -> ConsumerGroups:
+        """What describes groups of the newer protocol, made where there is none that works.
+
+        Raises:
+            KafkaException: it cannot be made.
+        """
+        with self._connecting:
+            if self._consumer_groups is None or self._consumer_groups.spent:
+                self._consumer_groups = connect()
+            return self._consumer_groups
 
 
 @attrs.frozen
@@ -126,6 +140,8 @@ class Call:
 
     admin: BatchAdmin
     coordinators: Coordinators
+    consumer_groups: Callable[[], ConsumerGroups]
+    """Gives the handle for groups of the newer protocol; few clusters need one."""
     deadline: float
     """On `time.monotonic`'s clock."""
     abandoned: Callable[[], bool]
@@ -223,15 +239,16 @@ class Client:
                 coordinators = self._connect_to_coordinators()
             except KafkaException as exc:  # a certificate that is gone for a moment, say
                 raise ClusterUnavailable(stage, self.fault(exc.args[0])) from None
-            self._handles = Handles(self._handles.admin, coordinators)
+            self._handles = attrs.evolve(self._handles, coordinators=coordinators)
         return self._handles
 
     async def _in_thread(self, work: Callable[[Call], T], deadline: float, handles: Handles) -> T | _Failed:
         abandoned = threading.Event()
-        call = Call(handles.admin, handles.coordinators, deadline, abandoned.is_set)
+        consumer_groups = partial(handles.consumer_groups, partial(ConsumerGroups, self._common()))
+        call = Call(handles.admin, handles.coordinators, consumer_groups, deadline, abandoned.is_set)
         job = partial(_carry_out, work, call)
         # An error keeps the frames that it came through: what they name would live as long as it.
-        del handles, call
+        del handles, call, consumer_groups
         try:
             return await trio.to_thread.run_sync(job, limiter=self._limiter, abandon_on_cancel=True)
         finally:
@@ -252,10 +269,20 @@ class Client:
         return fault
 
     async def hear(self) -> None:
-        """Take in, for ever, what librdkafka says while nothing is asked: it would keep it."""
+        """Take in what librdkafka says while nothing is asked, which it would keep, until cancelled.
+
+        An exception that comes of it is a bug, which is logged once and costs no other cluster anything.
+        """
+        logged = False
         while True:
-            if self._handles is not None:
-                await self._in_thread(_nothing, monotonic(), self._handles)
+            try:
+                if self._handles is not None:
+                    await self._in_thread(_nothing, monotonic(), self._handles)
+            except Exception:
+                if not logged:
+                    log = structlog.get_logger(__name__).bind(cluster=self.cluster)
+                    log.exception("a bug in taking in what librdkafka says")
+                logged = True
             await trio.sleep(_HEARING_SECONDS)
 
     async def recycle(self) -> None:
@@ -303,6 +330,7 @@ class _Failed:
 def _end(last_reference: list[Handles | None]) -> None:
     handles = last_reference.pop()
     if handles is not None:
+        # The handle for groups of the newer protocol ends by itself, in a thread of its own.
         handles.coordinators.destroy()
 
 

@@ -29,6 +29,7 @@ from confluent_kafka import KafkaError
 
 from klag_trio.domain.offsets import TopicPartition
 from klag_trio.kafka.handle import Handle, error_of
+from klag_trio.kafka.text import text
 
 T = TypeVar("T")
 
@@ -155,7 +156,7 @@ def _read_offsets(lib: CDLL, event: int) -> Offsets | KafkaError:
         return error_of(lib.rd_kafka_error_code(error), lib.rd_kafka_error_string(error))
     listed = lib.rd_kafka_group_result_partitions(group).contents
     return {
-        TopicPartition(found.topic.decode(), found.partition): KafkaError(found.err)
+        TopicPartition(text(found.topic), found.partition): KafkaError(found.err)
         if found.err
         else found.offset
         for found in listed.elems[: listed.cnt]
@@ -201,10 +202,10 @@ def _read_member(lib: CDLL, member: int) -> DescribedMember:
     assignment = lib.rd_kafka_MemberDescription_assignment(member)
     owned = lib.rd_kafka_MemberAssignment_partitions(assignment).contents
     return DescribedMember(
-        consumer_id=lib.rd_kafka_MemberDescription_consumer_id(member).decode(errors="replace"),
-        client_id=lib.rd_kafka_MemberDescription_client_id(member).decode(errors="replace"),
-        host=lib.rd_kafka_MemberDescription_host(member).decode(errors="replace"),
-        assignment=[TopicPartition(tp.topic.decode(), tp.partition) for tp in owned.elems[: owned.cnt]],
+        consumer_id=text(lib.rd_kafka_MemberDescription_consumer_id(member)),
+        client_id=text(lib.rd_kafka_MemberDescription_client_id(member)),
+        host=text(lib.rd_kafka_MemberDescription_host(member)),
+        assignment=[TopicPartition(text(tp.topic), tp.partition) for tp in owned.elems[: owned.cnt]],
     )
 
 

@@ -22,6 +22,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException
 
 from klag_trio.domain.offsets import TopicPartition
 from klag_trio.kafka.handle import Handle, error_of
+from klag_trio.kafka.text import text
 
 _NUMBER = struct.Struct("i")
 _NEWS_AT_ONCE = 4096 * _NUMBER.size
@@ -182,7 +183,7 @@ class Fetcher(Handle):
         facility, line = c_char_p(), c_char_p()
         while event := self.lib.rd_kafka_queue_poll(self._lines, 0):
             self.lib.rd_kafka_event_log(event, byref(facility), byref(line), byref(c_int()))
-            said = f"{_text(facility)} {_text(line)}"
+            said = f"{text(facility.value)} {text(line.value)}"
             self.lib.rd_kafka_event_destroy(event)
             self._log(said)
 
@@ -198,7 +199,3 @@ class Fetcher(Handle):
     def _close_pipe(self) -> None:
         for end in self._pipe:
             os.close(end)
-
-
-def _text(pointer: c_char_p) -> str:
-    return (pointer.value or b"").decode(errors="replace")

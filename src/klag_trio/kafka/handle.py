@@ -5,15 +5,20 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, cimpl
 
 from klag_trio.kafka.librdkafka import load
+from klag_trio.kafka.text import text
+
+T = TypeVar("T")
 
 _CONSUMER = 1
 _DESTROY_WITHOUT_CLOSE = 8
 _ERROR_SIZE = 512
+_OVERTIME_MS = 200
 
 
 class Handle:
@@ -41,6 +46,7 @@ class Handle:
             if lib.rd_kafka_conf_set(conf, name.encode(), value.encode(), error, _ERROR_SIZE):
                 lib.rd_kafka_conf_destroy(conf)
                 raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
+        self._prepare(conf)
         self.handle = lib.rd_kafka_new(_CONSUMER, conf, error, _ERROR_SIZE)
         if not self.handle:
             lib.rd_kafka_conf_destroy(conf)
@@ -50,6 +56,41 @@ class Handle:
             lib.rd_kafka_error_destroy(none)
         # Errors and statistics, which would be kept until somebody asks for them.
         self.drop([lib.rd_kafka_queue_get_main(self.handle)])
+
+    def _prepare(self, conf: int) -> None:
+        """What a subclass does with its `rd_kafka_conf_t` before the handle is made of it."""
+
+    def request(
+        self,
+        operation: int,
+        send: Callable[[int, int], None],
+        read: Callable[[int], T],
+        timeout: float,
+    ) -> T | KafkaError:
+        """Make one admin request and wait for its answer, `timeout` seconds and a little more.
+
+        `operation` is an rd_kafka_admin_op_t. `send` takes the options and the queue for the answer, `read`
+        the event, which ends afterwards.
+        """
+        lib, milliseconds = self.lib, max(1, int(timeout * 1000))
+        options = lib.rd_kafka_AdminOptions_new(self.handle, operation)
+        queue = lib.rd_kafka_queue_new(self.handle)
+        event = None
+        try:
+            lib.rd_kafka_AdminOptions_set_request_timeout(options, milliseconds, None, 0)
+            send(options, queue)
+            # librdkafka may take longer than it was given.
+            event = lib.rd_kafka_queue_poll(queue, milliseconds + _OVERTIME_MS)
+            if not event:
+                return KafkaError(KafkaError._TIMED_OUT)
+            if code := lib.rd_kafka_event_error(event):
+                return error_of(code, lib.rd_kafka_event_error_string(event))
+            return read(event)
+        finally:
+            if event:
+                lib.rd_kafka_event_destroy(event)
+            lib.rd_kafka_queue_destroy(queue)
+            lib.rd_kafka_AdminOptions_destroy(options)
 
     def drop(self, queues: Iterable[int]) -> None:
         """Let go of queues, of what is in them and of whatever comes to them from now on."""
@@ -75,4 +116,4 @@ class Handle:
 
 def error_of(code: int, reason: bytes | None) -> KafkaError:
     """Make a KafkaError of what the C interface says."""
-    return KafkaError(code) if reason is None else KafkaError(code, reason.decode(errors="replace"))
+    return KafkaError(code) if reason is None else KafkaError(code, text(reason))

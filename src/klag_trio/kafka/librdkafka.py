@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from ctypes import CDLL, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import CDLL, POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
 
 
@@ -41,6 +41,49 @@ class Message(ctypes.Structure):
     )
 
 
+class _MemberInfo(ctypes.Structure):
+    """An rd_kafka_group_member_info."""
+
+    _fields_ = (
+        ("member_id", c_char_p),
+        ("client_id", c_char_p),
+        ("client_host", c_char_p),
+        ("member_metadata", c_void_p),
+        ("member_metadata_size", c_int),
+        ("member_assignment", c_void_p),
+        ("member_assignment_size", c_int),
+    )
+
+
+class _GroupInfo(ctypes.Structure):
+    """An rd_kafka_group_info, whose first three fields are an rd_kafka_metadata_broker."""
+
+    _fields_ = (
+        ("broker_id", c_int32),
+        ("broker_host", c_char_p),
+        ("broker_port", c_int),
+        ("group", c_char_p),
+        ("err", c_int),
+        ("state", c_char_p),
+        ("protocol_type", c_char_p),
+        ("protocol", c_char_p),
+        ("members", POINTER(_MemberInfo)),
+        ("member_cnt", c_int),
+    )
+
+
+class GroupList(ctypes.Structure):
+    """An rd_kafka_group_list."""
+
+    _fields_ = (("groups", POINTER(_GroupInfo)), ("group_cnt", c_int))
+
+
+# Called for each request once it has been written to its socket, in the thread of its broker.
+OnRequestSent = ctypes.CFUNCTYPE(
+    c_int, c_void_p, c_int, c_char_p, c_int32, c_int16, c_int16, c_int32, c_size_t, c_void_p
+)
+OnNew = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_char_p, c_size_t)
+
 _HANDLES = POINTER(c_void_p)
 _MESSAGE = POINTER(Message)
 _PARTITIONS = POINTER(_TopicPartitionList)
@@ -53,6 +96,8 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
     "conf_set_log_cb": (None, c_void_p, c_void_p),
     "set_log_queue": (c_int, c_void_p, c_void_p),
     "conf_enable_sasl_queue": (None, c_void_p, c_int),
+    "conf_interceptor_add_on_new": (c_int, c_void_p, c_char_p, OnNew, c_void_p),
+    "interceptor_add_on_request_sent": (c_int, c_void_p, c_char_p, OnRequestSent, c_void_p),
     "conf_destroy": (None, c_void_p),
     "new": (c_void_p, c_int, c_void_p, c_char_p, c_size_t),
     "sasl_background_callbacks_enable": (c_void_p, c_void_p),
@@ -94,6 +139,15 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
     "ListConsumerGroupOffsets_result_groups": (_HANDLES, c_void_p, POINTER(c_size_t)),
     "group_result_error": (c_void_p, c_void_p),
     "group_result_partitions": (_PARTITIONS, c_void_p),
+    "ListConsumerGroups": (None, c_void_p, c_void_p, c_void_p),
+    "event_ListConsumerGroups_result": (c_void_p, c_void_p),
+    "ListConsumerGroups_result_valid": (_HANDLES, c_void_p, POINTER(c_size_t)),
+    "ListConsumerGroups_result_errors": (_HANDLES, c_void_p, POINTER(c_size_t)),
+    "ConsumerGroupListing_group_id": (c_char_p, c_void_p),
+    "ConsumerGroupListing_state": (c_int, c_void_p),
+    "ConsumerGroupListing_type": (c_int, c_void_p),
+    "list_groups": (c_int, c_void_p, c_char_p, POINTER(POINTER(GroupList)), c_int),
+    "group_list_destroy": (None, POINTER(GroupList)),
     "DescribeConsumerGroups": (None, c_void_p, POINTER(c_char_p), c_size_t, c_void_p, c_void_p),
     "event_DescribeConsumerGroups_result": (c_void_p, c_void_p),
     "DescribeConsumerGroups_result_groups": (_HANDLES, c_void_p, POINTER(c_size_t)),

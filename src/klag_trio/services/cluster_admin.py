@@ -12,6 +12,7 @@ from klag_trio.domain.offsets import (
     Fault,
     GroupDescription,
     GroupListing,
+    GroupType,
     TopicPartition,
 )
 
@@ -31,8 +32,13 @@ class ClusterAdmin(Protocol):
     async def groups(self) -> GroupListing:
         """Every group with its state."""
 
-    async def describe(self, groups: Sequence[str]) -> Mapping[str, GroupDescription | Fault]:
-        """The state of each group and who owns which partition."""
+    async def describe(
+        self, groups: Mapping[str, GroupType], partitions: Mapping[str, int]
+    ) -> Mapping[str, GroupDescription | Fault]:
+        """The state of each group and who owns which of the `partitions`, of which each topic has so many.
+
+        It raises nothing: where no answer came, all groups have a fault.
+        """
 
     async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
         """The committed offsets of each group."""

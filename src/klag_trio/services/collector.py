@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from random import random
 from typing import Protocol
 
+import attrs
 import structlog
 import trio
 
@@ -13,7 +15,7 @@ from klag_trio.config import Exporter
 from klag_trio.domain.backoff import full_jitter
 from klag_trio.domain.lag import EMPTY_REPORT, LagReport, policies_wanted, report
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
-from klag_trio.services.board import Board, Cycle
+from klag_trio.services.board import Board, Cycle, RenderingError
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.stopwatch import Stopwatch
 from klag_trio.services.time_lag import TimeLag
@@ -30,9 +32,11 @@ class Recyclable(Protocol):
 
 
 class Collector:
-    """Collects one cluster, for ever.
+    """Collects one cluster until it is cancelled.
 
-    Expected trouble marks the cluster down and backs off; anything else is a bug and ends the process.
+    Whatever goes wrong in a cycle marks the cluster down and backs off. An exception that is no expected
+    error of Kafka's is a bug: its traceback is logged, and it ends the cycle of this cluster only, since a
+    stranger may have written into it what caused it.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class Collector:
         self._log = structlog.get_logger(__name__).bind(cluster=name)
         self._last: LagReport = EMPTY_REPORT
         self._refused: Fault | None = None
+        self._logged_bug: str | None = None
+        """The bug of the last cycle, which is logged once however many cycles it ends."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start a cycle every poll_interval; one that overran is followed by the next at once."""
@@ -108,9 +114,11 @@ class Collector:
         except* trio.TooSlowError:
             late = Fault("_TIMED_OUT", "the cycle did not end within exporter.staleness_threshold")
             self._board.faults(self._name).record("cycle", "", late)
+        except* Exception as bugs:
+            self._record_bug(bugs)
+        found = await self._publish(Cycle(started, watch.phases, watch.polled, found))
         if found is not None:
-            self._last = found
-        await self._board.publish(self._name, Cycle(started, watch.phases, watch.polled, found))
+            self._last, self._logged_bug = found, None
         # What the cycle allocated is free again: a fifth of the resident memory of a large cluster.
         await trio.to_thread.run_sync(allocator.give_back)
         self._log.debug(
@@ -123,6 +131,24 @@ class Collector:
         # frame, and what the frames hold, Kafka clients among it, would live until the next collection.
         for exc in leaves(unavailable):
             self._board.faults(self._name).record(exc.stage, "", exc.fault)
+
+    async def _publish(self, cycle: Cycle) -> LagReport | None:
+        """Publish the cycle, and return its report where that can be rendered."""
+        try:
+            await self._board.publish(self._name, cycle)
+        except RenderingError as exc:
+            self._record_bug(exc)
+            cycle = attrs.evolve(cycle, report=None)
+            await self._board.publish(self._name, cycle)
+        return cycle.report
+
+    def _record_bug(self, bug: Exception) -> None:
+        said = "".join(traceback.format_exception(bug))
+        if said != self._logged_bug:
+            self._log.error("a bug ended the cycle", exc_info=bug)
+            self._logged_bug = said
+        message = "a bug of klag-trio ended the cycle; the log has its traceback"
+        self._board.faults(self._name).record("cycle", "", Fault("bug", message))
 
     async def _collect(self, watch: Stopwatch, deadline: float) -> LagReport:
         snapshot = await self._reader.snapshot(watch)

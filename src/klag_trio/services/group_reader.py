@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import random
 from typing import TypeVar
 
+import attrs
 import trio
 
 from klag_trio.domain.backoff import full_jitter
-from klag_trio.domain.offsets import OUT_OF_TURN, Commits, Fault, GroupDescription, GroupState
+from klag_trio.domain.offsets import (
+    OUT_OF_TURN,
+    Commits,
+    Fault,
+    GroupDescription,
+    ListedGroup,
+    TopicPartition,
+)
 from klag_trio.services.cached import Cached
 from klag_trio.services.cluster_admin import ClusterAdmin, attempt, may_pass
 from klag_trio.services.faults import FaultLog
@@ -18,6 +27,16 @@ V = TypeVar("V")
 
 _RETRY_BASE = 0.1
 _RETRY_CAP = 2.0
+
+
+@attrs.frozen
+class Descriptions:
+    """Who is in the groups that have members."""
+
+    known: Mapping[str, GroupDescription] = attrs.field(factory=dict)
+    """As described in this cycle or, of those that were not, for the last time."""
+    faults: Mapping[str, Fault] = attrs.field(factory=dict)
+    """Why the others were not described in this cycle; a group that is gone is among them."""
 
 
 class GroupReader:
@@ -31,23 +50,31 @@ class GroupReader:
         self._slow_groups: set[str] = set()
         self._descriptions: dict[str, Cached[GroupDescription]] = {}
 
-    async def describe(self, listed: Mapping[str, GroupState]) -> Mapping[str, GroupDescription]:
+    async def describe(
+        self, listed: Mapping[str, ListedGroup], partitions: Sequence[TopicPartition]
+    ) -> Descriptions:
         """The members of those that have any; of one that cannot be described, the last known for a while."""
-        with_members = [group for group, state in listed.items() if state.has_members]
-        if not with_members:
-            return {}
-        described = self._faults.sift("members", await self._ask_each(self._admin.describe, with_members))
-        for group in with_members:
+        may_have = [name for name, group in listed.items() if group.state.has_members]
+        asked = {name: listed[name].type for name in may_have if listed[name].listed}
+        answers: Mapping[str, GroupDescription | Fault] = {}
+        if asked:
+            counts = await trio.to_thread.run_sync(lambda: Counter(tp.topic for tp in partitions))
+            answers = await self._admin.describe(asked, counts)
+        known, faults = {}, {}
+        for name in may_have:
+            answer = answers.get(name)
             # So that its series keep their labels.
-            last = self._descriptions.setdefault(group, Cached(self._keep_seconds))
-            if group in described:
-                last.put(described[group])
-            elif (known := last.get()) is not None:
-                described[group] = known
-        self._descriptions = {group: self._descriptions[group] for group in with_members}
-        return described
+            last = self._descriptions.setdefault(name, Cached(self._keep_seconds))
+            if isinstance(answer, GroupDescription):
+                last.put(answer)
+            elif answer is not None:
+                faults[name] = answer
+            if (latest := answer if isinstance(answer, GroupDescription) else last.get()) is not None:
+                known[name] = latest
+        self._descriptions = {name: self._descriptions[name] for name in may_have}
+        return Descriptions(known, faults)
 
-    async def commits(self, listed: Mapping[str, GroupState]) -> dict[str, Commits | Fault]:
+    async def commits(self, listed: Mapping[str, ListedGroup]) -> dict[str, Commits | Fault]:
         """The committed offsets of each group."""
         # Those that failed last time come last, so that they take no other group's time.
         groups = sorted(listed, key=self._slow_groups.__contains__)

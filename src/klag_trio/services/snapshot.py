@@ -18,18 +18,16 @@ from klag_trio.domain.offsets import (
     Fault,
     GroupDescription,
     GroupState,
-    Member,
     TopicPartition,
 )
 from klag_trio.services.cached import Cached
 from klag_trio.services.cluster_admin import ClusterAdmin, attempt, is_gone, is_silence
 from klag_trio.services.faults import FaultLog
-from klag_trio.services.group_reader import GroupReader
+from klag_trio.services.group_reader import Descriptions, GroupReader
 from klag_trio.services.listing import Listed, Listing
 from klag_trio.services.policies import CleanupPolicies
 from klag_trio.services.stopwatch import Stopwatch
 
-_NO_OWNERS: Mapping[TopicPartition, Member] = {}
 # The part of its timeout after which a call is not waited for before the next is made.
 _SOON = 0.1
 
@@ -95,12 +93,12 @@ class SnapshotReader:
         self.policies.begin_cycle()
         found = await self._look_around(watch)
         partitions, listed, earliest = found.partitions, found.groups, found.earliest
-        descriptions: Mapping[str, GroupDescription] = {}
+        descriptions = Descriptions()
 
         async def describe() -> None:
             nonlocal descriptions
             with watch("members"):
-                descriptions = await self._groups.describe(listed)
+                descriptions = await self._groups.describe(listed, partitions)
 
         async def identify(topics: Sequence[str]) -> None:
             with watch("topic ids"):
@@ -121,21 +119,29 @@ class SnapshotReader:
         listed = await self._listing.without_deleted(
             listed, commits, descriptions, watch, were_cached=found.groups_were_cached
         )
+        self._faults.sift("members", {name: f for name, f in descriptions.faults.items() if name in listed})
         existing = await self._without_gone(partitions, earliest, latest)
         if existing is not partitions:
             earliest = {tp: earliest[tp] for tp in existing if tp in earliest}
             latest = {tp: latest[tp] for tp in existing if tp in latest}
         groups = []
         failed: dict[str, GroupState] = {}
-        for group, listed_state in listed.items():
-            commit = commits.get(group)
-            state, owners = listed_state, _NO_OWNERS
-            if (description := descriptions.get(group)) is not None:
-                state, owners = description.state, description.owners
+        for name, group in listed.items():
+            commit = commits.get(name)
+            description = descriptions.known.get(name) or GroupDescription(group.state, {})
             if commit is None or isinstance(commit, Fault):
-                failed[group] = state
+                failed[name] = description.state
             else:
-                groups.append(ConsumerGroup(group, state, commit, owners))
+                groups.append(
+                    ConsumerGroup(
+                        name,
+                        description.state,
+                        commit,
+                        description.owners,
+                        description.members,
+                        description.unknown_topics,
+                    )
+                )
         return ClusterSnapshot(
             now=now,
             partitions=existing,

@@ -43,6 +43,6 @@ def by_formula(granularity: str, *, time_lag: bool) -> int:
 @pytest.mark.parametrize("granularity", ["topic", "partition"])
 @pytest.mark.parametrize("time_lag", [True, False])
 def test_there_are_as_many_series_as_the_page_says(granularity: str, time_lag: bool) -> None:
-    blocks = lag_blocks("c", {}, REPORT, partition_series=granularity == "partition", time_lag=time_lag)
-    values = [value for block in blocks for column in block.columns.values() for value in column]
+    found = lag_blocks("c", {}, REPORT, partition_series=granularity == "partition", time_lag=time_lag)
+    values = [value for block in found.blocks for column in block.columns.values() for value in column]
     assert by_formula(granularity, time_lag=time_lag) == len([value for value in values if value is not None])

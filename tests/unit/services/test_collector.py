@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from itertools import pairwise, repeat
 
 import attrs
@@ -417,22 +418,36 @@ def failing() -> None:
 
 
 @pytest.mark.parametrize("method", ["topics", "groups", "describe", "earliest", "commits", "latest"])
-async def test_a_bug_ends_the_run(virtual_time: MockClock, method: str) -> None:
+async def test_a_bug_costs_the_cluster_its_cycles_and_is_logged_once(
+    virtual_time: MockClock, nursery: trio.Nursery, method: str
+) -> None:
     prod = collected()
-    prod.admin.before[method] = failing
-    with prod.cluster.consuming("app", ["orders"]), pytest.raises((RuntimeError, ExceptionGroup)) as caught:
-        await prod.collector.run()
-    assert caught.errisinstance(RuntimeError) or caught.group_contains(RuntimeError, match="a bug")
-    assert 0 == trio.current_time()
+    prod.cluster.commit("app", {ORDERS: 40})
+    with prod.cluster.consuming("app", ["orders"]), capture_logs() as events:
+        await start(nursery, prod)
+        await trio.sleep(1)
+        assert {"prod": 1.0} == by_cluster(prod.board, "klag_cluster_up")
+        prod.admin.before[method] = failing
+        await trio.sleep(3 * POLL)
+        assert {"prod": 0.0} == by_cluster(prod.board, "klag_cluster_up")
+        assert errors(prod)["cycle", "bug"] > 1
+        del prod.admin.before[method]
+        await trio.sleep(2 * POLL)
+        assert {"prod": 1.0} == by_cluster(prod.board, "klag_cluster_up")
+    (bug,) = [event for event in events if event["event"] == "a bug ended the cycle"]
+    assert "a bug" in "".join(traceback.format_exception(bug["exc_info"]))
 
 
-async def test_a_bug_beside_expected_trouble_ends_the_run(virtual_time: MockClock) -> None:
+async def test_a_bug_beside_expected_trouble_hides_neither(
+    virtual_time: MockClock, nursery: trio.Nursery
+) -> None:
     prod = collected()
     prod.cluster.troubles.unavailable["latest"] = DOWN
     prod.admin.before["describe"] = failing
-    with prod.cluster.consuming("app", ["orders"]), pytest.raises(ExceptionGroup) as caught:
-        await prod.collector.run()
-    assert caught.group_contains(RuntimeError, match="a bug")
+    with prod.cluster.consuming("app", ["orders"]):
+        await start(nursery, prod)
+        await trio.sleep(1)
+    assert {("cycle", "bug"), ("latest", DOWN.code)} <= errors(prod).keys()
 
 
 # The client

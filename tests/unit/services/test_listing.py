@@ -16,7 +16,7 @@ from tests.unit.services.exports import by_cluster, exported, lag
 from trio.testing import MockClock
 
 from klag_trio.config import Performance
-from klag_trio.domain.offsets import Fault, GroupListing, GroupState, TopicPartition
+from klag_trio.domain.offsets import Fault, GroupListing, GroupState, ListedGroup, TopicPartition
 
 ORDERS = TopicPartition("orders", 0)
 
@@ -35,7 +35,8 @@ def test_a_group_that_two_coordinators_list_is_one_group(
     one: GroupState, other: GroupState, merged: GroupState
 ) -> None:
     for first, second in ((one, other), (other, one)):
-        assert {"app": merged} == GroupListing.merged([("app", first), ("app", second)], []).groups
+        listed = [("app", ListedGroup(first)), ("app", ListedGroup(second))]
+        assert {"app": ListedGroup(merged)} == GroupListing.merged(listed, []).groups
 
 
 async def test_a_group_on_its_way_between_coordinators_has_its_rows_once(
@@ -46,7 +47,8 @@ async def test_a_group_on_its_way_between_coordinators_has_its_rows_once(
     await nursery.start(prod.board.run)
     await nursery.start(prod.collector.run)
     await trio.sleep(1)
-    prod.cluster.troubles.listed_also = [("app", GroupState.DEAD), ("app", GroupState.UNKNOWN)]
+    also = (GroupState.DEAD, GroupState.UNKNOWN)
+    prod.cluster.troubles.listed_also = [("app", ListedGroup(state)) for state in also]
     await trio.sleep(3 * POLL)
     assert {("prod", "app"): 60.0} == lag(prod.board)
     states = exported(prod.board, "kafka_consumergroup_group_state", "group")

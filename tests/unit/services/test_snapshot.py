@@ -198,19 +198,27 @@ async def test_a_question_about_groups_that_nobody_answers_costs_only_its_answer
 
 
 @pytest.mark.parametrize(("fault", "attempts"), [(TIMED_OUT, 3), (DENIED, 1)])
-@pytest.mark.parametrize("method", ["describe", "commits"])
 async def test_what_may_pass_is_asked_again_of_the_groups_that_failed(
-    autojump_clock: MockClock, method: str, fault: Fault, attempts: int
+    autojump_clock: MockClock, fault: Fault, attempts: int
 ) -> None:
     prod = asked(Performance(group_fetch_retries=2))
-    troubles = prod.cluster.troubles
-    (troubles.descriptions if method == "describe" else troubles.groups)["live"] = fault
+    prod.cluster.troubles.groups["live"] = fault
     with prod.cluster.consuming("live", ["orders"]), prod.cluster.consuming("fine", ["orders"]):
         await prod.snapshot()
-    questions = [set(groups) for name, groups in prod.admin.asked if name == method]
+    questions = [set(groups) for name, groups in prod.admin.asked if name == "commits"]
     first, *others = questions
     assert {"live", "fine"} <= first
     assert [{"live"}] * (attempts - 1) == others
+
+
+async def test_members_are_asked_for_once_a_cycle_since_the_last_known_ones_serve(
+    autojump_clock: MockClock,
+) -> None:
+    prod = asked(Performance(group_fetch_retries=2))
+    prod.cluster.troubles.descriptions["live"] = TIMED_OUT
+    with prod.cluster.consuming("live", ["orders"]):
+        await prod.snapshot()
+    assert 1 == prod.admin.names().count("describe")
 
 
 async def test_a_cluster_that_does_not_answer_at_first_is_asked_again(autojump_clock: MockClock) -> None:
