@@ -13,6 +13,8 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.family import cpu_ticks, status_bytes
+
 STOP_WITHIN = 10.0
 _TICK = os.sysconf("SC_CLK_TCK")
 _MB = 1e6
@@ -24,7 +26,7 @@ class ExporterEndedError(RuntimeError):
 
 @attrs.define
 class ExporterProcess:
-    """What /proc says about one running exporter."""
+    """What /proc says about one running exporter and the processes that it has started."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -42,8 +44,7 @@ class ExporterProcess:
     def cpu_seconds(self) -> float:
         """User and system time so far."""
         self.check()
-        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return cpu_ticks(self.popen.pid) / _TICK
 
     def peak_mb(self) -> float:
         self.check()
@@ -53,13 +54,10 @@ class ExporterProcess:
         return [mb for at, mb in self.resident_mb if start <= at <= end]
 
     def sample(self) -> None:
-        with contextlib.suppress(OSError, KeyError):  # it has just ended; check() tells
-            self.resident_mb.append((time.monotonic(), self._status("VmRSS")))
+        self.resident_mb.append((time.monotonic(), self._status("VmRSS")))
 
     def _status(self, key: str) -> float:
-        lines = Path(f"/proc/{self.popen.pid}/status").read_text().splitlines()
-        values = {name: value for name, _, value in (line.partition(":") for line in lines)}
-        return int(values[key].split()[0]) * 1024 / _MB
+        return status_bytes(self.popen.pid, key) / _MB
 
 
 @contextlib.contextmanager

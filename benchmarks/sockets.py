@@ -8,15 +8,17 @@ CAP_NET_ADMIN), nothing is counted and nothing is made up.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import threading
 from collections.abc import Collection
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import attrs
+
+from benchmarks.family import socket_inodes
 
 _NETLINK_SOCK_DIAG = 4
 _SOL_NETLINK = 270
@@ -87,7 +89,7 @@ class InboundBytes:
             return self._closed + self._open_bytes() - self._base
 
     def _open_bytes(self) -> int:
-        own = own_inodes()
+        own = socket_inodes(os.getpid())
         found = [c for c in open_connections() if c.remote_port in self._ports]
         self._mine |= {c.local_port for c in found if c.inode in own}
         return sum(c.received for c in found if c.local_port not in self._mine)
@@ -156,14 +158,3 @@ def _messages(data: bytes) -> list[tuple[int, int, int]]:
         found.append((start, length, kind))
         start += (length + 3) & ~3
     return found
-
-
-def own_inodes() -> set[int]:
-    """The sockets of this process."""
-    inodes = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            target = str(entry.readlink())
-            if target.startswith("socket:["):
-                inodes.add(int(target[8:-1]))
-    return inodes

@@ -29,7 +29,7 @@ from klag_trio.services.otlp_settings import OtlpSettings, OtlpSettingsError, re
 from klag_trio.services.passwords import Passwords
 from klag_trio.services.server import connection_limit, serve
 from klag_trio.services.snapshot import SnapshotReader
-from klag_trio.services.time_lag import InTurn, MessageTimeLag, NoTimeLag, RateTimeLag, Reader, TimeLag
+from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
 from klag_trio.services.web_security import OPEN, OUTCOMES, Security, WebSecurity
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ class Connection:
     cluster: Cluster
     client: Client
     admin: KafkaAdmin
-    turn: trio.CapacityLimiter | None
-    """What readers of records wait for in all clusters, where the process may have few descriptors."""
 
 
 def connect(config: Config) -> list[Connection]:
@@ -60,7 +58,6 @@ def connect(config: Config) -> list[Connection]:
     """
     performance = config.exporter.performance
     threads = _threads(config)
-    turn = None if descriptors.limit() >= _DESCRIPTORS_ENOUGH else trio.CapacityLimiter(1)
     connections, refused = [], []
     for cluster in config.clusters:
         properties = {**cluster.consumer_properties.reveal(), "bootstrap.servers": cluster.bootstrap_servers}
@@ -76,7 +73,7 @@ def connect(config: Config) -> list[Connection]:
             max_concurrent_groups=performance.max_concurrent_groups,
             offset_fetch_timeout=performance.offset_fetch_timeout,
         )
-        connections.append(Connection(cluster, client, admin, turn))
+        connections.append(Connection(cluster, client, admin))
     if refused:
         raise StartError("\n".join(refused))
     return connections
@@ -86,6 +83,8 @@ def _threads(config: Config) -> Threads:
     """The threads of each cluster."""
     exporter = config.exporter
     readers = exporter.timestamp_sampling.max_concurrent_fetches if reads_records(exporter) else 0
+    if descriptors.limit() < _DESCRIPTORS_ENOUGH:
+        readers = min(1, readers)
     total = exporter.performance.max_blocking_threads
     return share(total, clusters=len(config.clusters), readers=readers)
 
@@ -136,7 +135,7 @@ class Web:
 
 PROBE_KEYS = "--web.probe-listen-address"
 _PLACES_FOR_PROBES = 32
-# With fewer, readers of records take turns: each needs about twenty, and leaves none to the rest.
+# With fewer in a process, one reader of records at a time: each needs about twenty.
 _DESCRIPTORS_ENOUGH = 512
 
 
@@ -296,11 +295,9 @@ def _time_lag(
             )
         )
     name = connection.cluster.name
-    reader: Reader = RecordReader(
+    reader = RecordReader(
         connection.client, max_concurrent_fetches=readers, fetch_timeout=sampling.fetch_timeout
     )
-    if connection.turn is not None:
-        reader = InTurn(reader, connection.turn)
     return MessageTimeLag(
         reader,
         TimestampCache(ttl=sampling.cache_ttl, first_penalty=exporter.poll_interval),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from benchmarks.sockets import open_connections, own_inodes
+from benchmarks.family import socket_inodes
+from benchmarks.sockets import open_connections
 
 from klag_trio.domain.offsets import TopicPartition
 from klag_trio.kafka.client import Client
@@ -57,6 +59,6 @@ def found(reading: Reading) -> dict[tuple[str, int, int], tuple[int | None, floa
 
 
 def received() -> int:
-    """The bytes that have come in over the TCP connections that this process has now."""
-    own = own_inodes()
+    """The bytes that have come in over the TCP connections that this process and its workers have now."""
+    own = socket_inodes(os.getpid())
     return sum(connection.received for connection in open_connections() if connection.inode in own)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
+from benchmarks.family import family, socket_inodes
 from tests.broker.waiting import wait_until
 from tests.faults.estate import TARGET
 from tests.program.program import LAST_UPDATE, Page
@@ -124,20 +125,15 @@ class Observed:
         ]
 
     def held(self) -> Held:
-        """What the process holds now."""
-        proc = Path(f"/proc/{self.program.process.pid}")
-        names = []
-        for task in (proc / "task").iterdir():
-            try:
-                names.append((task / "comm").read_text().strip())
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has just ended
-        sockets = 0
-        for descriptor in (proc / "fd").iterdir():
-            try:
-                sockets += str(descriptor.readlink()).startswith("socket:")
-            except FileNotFoundError:
-                continue
+        """What the process and those that it has started hold now."""
+        pid, names = self.program.process.pid, []
+        for member in family(pid):
+            # What has just ended holds nothing.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                for task in Path(f"/proc/{member}/task").iterdir():
+                    with suppress(FileNotFoundError, ProcessLookupError):
+                        names.append((task / "comm").read_text().strip())
+        sockets = len(socket_inodes(pid))
         workers = [name for name in names if not name.startswith(("rdk:", "python", _IDLE_WORKER))]
         return Held(names.count("rdk:main"), sockets, len(workers))
 

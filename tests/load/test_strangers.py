@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from benchmarks.family import status_bytes
 from confluent_kafka import Producer
 from tests.broker.driver import KafkaDriver
 from tests.broker.waiting import SECONDS, unique
 from tests.program.hostile import watching
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Kafka
-    from tests.program.program import Program
 
 UNPACKED = 900_000_000
 TIME_LAG = "kafka_consumergroup_group_max_lag_seconds"
@@ -44,7 +44,7 @@ def test_a_record_that_unpacks_to_900_mb_costs_no_other_group_its_time_lag(
                 assert page.value(TIME_LAG, cluster_name="hostile", group=innocent) is not None
                 assert 200 == program.get("/health")[0]
             clusters.program.next_cycle("calm")
-            print(f"peak: {peak(program) >> 20} MiB")  # noqa: T201
+            print(f"peak: {status_bytes(program.process.pid, 'VmHWM') >> 20} MiB")  # noqa: T201
 
 
 def write(bootstrap: str, topic: str) -> None:
@@ -62,10 +62,3 @@ def write(bootstrap: str, topic: str) -> None:
     producer.produce(topic, bytes(UNPACKED), on_delivery=lambda error, _: failed.append(error))
     producer.flush(10 * SECONDS)
     assert [None] == failed
-
-
-def peak(program: Program) -> int:
-    """The most memory that the process has had, in bytes."""
-    status = Path(f"/proc/{program.process.pid}/status").read_text()
-    (kibibytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
-    return int(kibibytes) * 1024

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.broker.driver import KafkaDriver
 from tests.broker.stranger import assignment, owning
-from tests.broker.waiting import unique
+from tests.broker.waiting import unique, wait_until
 from tests.program.hostile import LAG, Clusters, watching
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def test_a_group_that_changes_its_protocol_between_listing_and_description_is_le
             assert {} == clusters.errors("members")
         stack.enter_context(owning(kafka.bootstrap_servers, group.encode(), b"\0"))
         clusters.survive()
-        assert {"GROUP_ID_NOT_FOUND"} == clusters.errors("members").keys()
+        # Most of the time librdkafka aborts, and now and then it says _DESTROY.
+        wait_until(lambda: "crash" in clusters.errors("members"), "the group is left out")
+        clusters.survive()
 
 
 @pytest.mark.timeout(120)

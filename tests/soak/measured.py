@@ -8,6 +8,7 @@ from statistics import fmean, median_low
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
+from benchmarks.family import family, status_bytes
 
 if TYPE_CHECKING:
     from tests.program.program import Program
@@ -74,12 +75,11 @@ class Measured:
 
 
 def sample_of(pid: int, cycle: int) -> Sample:
-    """What a process holds now."""
-    proc = Path(f"/proc/{pid}")
-    status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+    """What a process and those that it has started hold now."""
+    folders = [Path(f"/proc/{member}") for member in family(pid)]
     return Sample(
         cycle,
-        round(int(status["VmRSS"].split()[0]) * 1024 / MEBIBYTE, 2),
-        int(status["Threads"]),
-        len(list((proc / "fd").iterdir())),
+        round(status_bytes(pid, "VmRSS") / MEBIBYTE, 2),
+        sum(len(list((folder / "task").iterdir())) for folder in folders),
+        sum(len(list((folder / "fd").iterdir())) for folder in folders),
     )

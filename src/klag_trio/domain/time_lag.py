@@ -12,6 +12,9 @@ from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, Fault, Topi
 Key = tuple[TopicPartition, int]
 """A partition and a committed offset in it; every group that committed there shares the answer."""
 
+TIMED_OUT = Fault("_TIMED_OUT", "no record came in time", retriable=True)
+"""Of a position in a partition that was waited for."""
+
 NOT_TRIED = Fault("_TIMED_OUT", "the cycle had no time left for this read", retriable=True)
 """Of a position that no attempt was made to read, so that it is not to blame."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from time import monotonic
@@ -11,7 +11,6 @@ from typing import TypeVar
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    ConsumerGroupType,
     KafkaError,
     KafkaException,
 )
@@ -22,18 +21,17 @@ from confluent_kafka.admin._resource import ResourceType
 from klag_trio.domain.offsets import (
     OUT_OF_TURN,
     CleanupPolicy,
-    ClusterUnavailable,
     Commits,
     Fault,
     GroupListing,
     GroupType,
-    ListedGroup,
     TopicPartition,
 )
+from klag_trio.kafka.batches import batches
 from klag_trio.kafka.client import Call, Client
 from klag_trio.kafka.coordinators import OFFSETS, Offsets, Question
-from klag_trio.kafka.describer import Descriptions, GroupDescriber, state_of
-from klag_trio.kafka.groups import Listed, list_groups
+from klag_trio.kafka.describer import Descriptions, GroupDescriber
+from klag_trio.kafka.lister import GroupLister
 from klag_trio.kafka.topic_ids import topic_ids
 
 T = TypeVar("T")
@@ -44,10 +42,6 @@ U = TypeVar("U")
 _PARTITIONS_PER_REQUEST = 500
 _RESOURCES_PER_REQUEST = 200
 
-_TYPES: Mapping[int, GroupType] = {
-    ConsumerGroupType.CONSUMER.value: GroupType.CONSUMER,
-    ConsumerGroupType.CLASSIC.value: GroupType.CLASSIC,
-}
 _NO_ANSWER = Fault("_PARTIAL", "the partition's leader did not answer", retriable=True)
 _OVERDUE = Fault("_TIMED_OUT", "librdkafka did not end the call in time", retriable=True)
 _OVERTIME_SECONDS = 0.2
@@ -62,6 +56,7 @@ class KafkaAdmin:
         self._client = client
         self._max_concurrent_groups = max_concurrent_groups
         self._offset_fetch_timeout = offset_fetch_timeout
+        self._lister = GroupLister(client)
         self._describer = GroupDescriber(client, offset_fetch_timeout)
 
     async def topics(self) -> Mapping[str, Sequence[int]]:
@@ -79,17 +74,7 @@ class KafkaAdmin:
 
     async def groups(self) -> GroupListing:
         """Every consumer group that may be seen, with its state; partial where brokers did not answer."""
-
-        def ask(call: Call) -> GroupListing:
-            answer = list_groups(call.coordinators, call.remaining)
-            groups, errors = ([], [answer]) if isinstance(answer, KafkaError) else answer
-            listed = [(group.name, _listed(group)) for group in groups]
-            return GroupListing.merged(listed, [self._client.fault(error) for error in errors])
-
-        listing = await self._client.call("groups", ask)
-        if listing.faults and not listing.groups:
-            raise ClusterUnavailable("groups", self._client.cause(listing.faults[0]))
-        return listing
+        return await self._lister.groups()
 
     async def describe(self, groups: Mapping[str, GroupType], partitions: Mapping[str, int]) -> Descriptions:
         """The state of each group and who owns which of the `partitions`, of which each topic has so many."""
@@ -116,7 +101,7 @@ class KafkaAdmin:
 
         def ask(call: Call) -> dict[str, CleanupPolicy | Fault]:
             policies: dict[str, CleanupPolicy | Fault] = {}
-            for batch in _batches(topics, _RESOURCES_PER_REQUEST):
+            for batch in batches(topics, _RESOURCES_PER_REQUEST):
                 resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in batch]
                 futures = call.admin.describe_configs(resources, request_timeout=call.remaining)
                 for resource, future in futures.items():
@@ -133,7 +118,7 @@ class KafkaAdmin:
 
         def ask(call: Call) -> dict[str, str | Fault]:
             ids: dict[str, str | Fault] = {}
-            for batch in _batches(topics, _RESOURCES_PER_REQUEST):
+            for batch in batches(topics, _RESOURCES_PER_REQUEST):
                 for topic, answer in topic_ids(call.coordinators, batch, call.remaining).items():
                     ids[topic] = self._client.fault(answer) if isinstance(answer, KafkaError) else answer
             return ids
@@ -148,10 +133,10 @@ class KafkaAdmin:
                 call.admin.offsets(
                     [KafkaTopicPartition(tp[0], tp[1], wanted) for tp in batch], call.remaining
                 )
-                for batch in _batches(partitions, _PARTITIONS_PER_REQUEST)
+                for batch in batches(partitions, _PARTITIONS_PER_REQUEST)
             ]
             offsets: dict[TopicPartition, int | Fault] = {}
-            for batch, future in zip(_batches(partitions, _PARTITIONS_PER_REQUEST), futures, strict=True):
+            for batch, future in zip(batches(partitions, _PARTITIONS_PER_REQUEST), futures, strict=True):
                 answers = self._answer(call, future)
                 if isinstance(answers, Fault):
                     offsets.update(dict.fromkeys(batch, answers))
@@ -223,10 +208,6 @@ class KafkaAdmin:
         }
 
 
-def _listed(group: Listed) -> ListedGroup:
-    return ListedGroup(state_of(group.state), _TYPES.get(group.type, GroupType.UNKNOWN))
-
-
 def _policy(value: str) -> CleanupPolicy:
     names = {name.strip() for name in value.split(",")}
     policy = CleanupPolicy.NONE
@@ -235,9 +216,3 @@ def _policy(value: str) -> CleanupPolicy:
     if "compact" in names:
         policy |= CleanupPolicy.COMPACT
     return policy
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -10,10 +10,9 @@ from confluent_kafka import KafkaError
 
 from klag_trio.domain.lag import NOTHING_LEFT, FirstRecord
 from klag_trio.domain.offsets import Fault, TopicPartition
-from klag_trio.domain.time_lag import Key, Reading
+from klag_trio.domain.time_lag import TIMED_OUT, Key, Reading
+from klag_trio.kafka.faults import fault_of
 from klag_trio.kafka.fetcher import Fetcher, Record
-
-TIMED_OUT = Fault("_TIMED_OUT", "no record came in time", retriable=True)
 
 _EOF = KafkaError._PARTITION_EOF
 _BAD_BATCH = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION})
@@ -29,17 +28,18 @@ _PROGRESS = 10
 
 @attrs.define
 class Progress:
-    """What one read has come to."""
+    """What one read has come to since `came` was given the last of it."""
 
-    describe: Callable[[KafkaError], Fault]
+    came: Callable[[Reading], None]
     records: dict[Key, FirstRecord] = attrs.field(factory=dict)
     faults: dict[Key, Fault] = attrs.field(factory=dict)
     count: int = 0
     bytes: int = 0
 
-    def reading(self) -> Reading:
-        """All of it."""
-        return Reading(self.records, self.faults, self.count, self.bytes)
+    def hand_over(self) -> None:
+        """Give it away, and begin anew."""
+        self.came(Reading(self.records, self.faults, self.count, self.bytes))
+        self.records, self.faults, self.count, self.bytes = {}, {}, 0, 0
 
     @property
     def answers(self) -> int:
@@ -61,9 +61,7 @@ class Chunk:
         self._done: set[TopicPartition] = set()
         """Those that have answered and are still fetched."""
 
-    def read(
-        self, deadline: float, abandoned: Callable[[], bool], *, may_stall: bool, patience: float
-    ) -> None:
+    def read(self, deadline: float, *, may_stall: bool, patience: float) -> None:
         """Read until all is answered, the deadline passes, or answers stop coming while `may_stall`.
 
         After `patience` seconds without any answer, a partition goes on to its next position, if it has one:
@@ -73,7 +71,7 @@ class Chunk:
         answered_at: float | None = None
         open_before = len(self._owed)
         answers, heard_at = self._progress.answers, monotonic()
-        while self._owed and not abandoned() and (now := monotonic()) < deadline:
+        while self._owed and (now := monotonic()) < deadline:
             self._take_what_came(min(_POLL_SECONDS, deadline - now))
             if len(self._owed) < open_before - open_before // _PROGRESS:
                 open_before, answered_at = len(self._owed), monotonic()
@@ -134,7 +132,7 @@ class Chunk:
     def _skip(self, tp: TopicPartition, owed: list[int], error: KafkaError) -> None:
         """Give up the position that was jumped to; one that was waited for may lie behind the bad batch."""
         if owed[0] == self._start[tp]:
-            self._progress.faults[tp, owed.pop(0)] = self._progress.describe(error)
+            self._progress.faults[tp, owed.pop(0)] = fault_of(error)
 
     def _pass_over_silence(self) -> None:
         for tp in [tp for tp, owed in self._owed.items() if len(owed) > 1]:
@@ -146,6 +144,6 @@ class Chunk:
         if error.code() == _EOF:
             self._progress.records.update(((tp, position), NOTHING_LEFT) for position in owed)
         else:
-            fault = self._progress.describe(error)
+            fault = fault_of(error)
             self._progress.faults.update(((tp, position), fault) for position in owed)
         owed.clear()

@@ -21,11 +21,11 @@ from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo
 
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
 from klag_trio.kafka.causes import Causes
-from klag_trio.kafka.consumer_groups import ConsumerGroups
 from klag_trio.kafka.coordinators import Coordinators
+from klag_trio.kafka.faults import fault_of
 from klag_trio.kafka.features import built_in, missing_kerberos
-from klag_trio.kafka.fetcher import Fetcher
 from klag_trio.kafka.redact import redactor
+from klag_trio.kafka.worker_process import WorkerProcess
 
 T = TypeVar("T")
 Redact = Callable[[str], str]
@@ -42,21 +42,6 @@ _DISCONNECTED = re.compile(r"FAIL .*?\]: (.*?: Disconnected: .*)")
 # librdkafka refuses less for a consumer; its own default is the longest.
 _SHORTEST_SILENCE = 2.0
 _LONGEST_SILENCE = 60.0
-_PASSING = frozenset(
-    {
-        "_TRANSPORT",
-        "_TIMED_OUT",
-        "_TIMED_OUT_QUEUE",
-        "_WAIT_COORD",
-        "COORDINATOR_LOAD_IN_PROGRESS",
-        "COORDINATOR_NOT_AVAILABLE",
-        "GROUP_COORDINATOR_NOT_AVAILABLE",
-        "GROUP_LOAD_IN_PROGRESS",
-        "NOT_COORDINATOR",
-        "NOT_COORDINATOR_FOR_GROUP",
-        "REQUEST_TIMED_OUT",
-    }
-)
 
 
 class PropertyError(Exception):
@@ -113,25 +98,12 @@ class LibraryLog(logging.Handler):
             self._log.debug(self._redact(message))
 
 
-@attrs.define
+@attrs.frozen
 class Handles:
     """What one librdkafka client cannot do alone."""
 
     admin: BatchAdmin
     coordinators: Coordinators
-    _consumer_groups: ConsumerGroups | None = None
-    _connecting: threading.Lock = attrs.field(factory=threading.Lock)
-
-    def consumer_groups(self, connect: Callable[[], ConsumerGroups]) -> ConsumerGroups:
-        """What describes groups of the newer protocol, made where there is none that works.
-
-        Raises:
-            KafkaException: it cannot be made.
-        """
-        with self._connecting:
-            if self._consumer_groups is None or self._consumer_groups.spent:
-                self._consumer_groups = connect()
-            return self._consumer_groups
 
 
 @attrs.frozen
@@ -140,8 +112,6 @@ class Call:
 
     admin: BatchAdmin
     coordinators: Coordinators
-    consumer_groups: Callable[[], ConsumerGroups]
-    """Gives the handle for groups of the newer protocol; few clusters need one."""
     deadline: float
     """On `time.monotonic`'s clock."""
     abandoned: Callable[[], bool]
@@ -174,6 +144,7 @@ class Client:
         self._logger.addHandler(self._log)
         self._causes = Causes()
         self._handles: Handles | None = self._connect()
+        self.worker = WorkerProcess(self._common(), self._base_config(), self._logger.info)
 
     def _base_config(self) -> dict[str, str]:
         # A broker that hangs is asked again and again until its connection breaks, since librdkafka prefers
@@ -196,21 +167,22 @@ class Client:
     def _connect_to_coordinators(self) -> Coordinators:
         return Coordinators(self._common())
 
-    def fetcher(self, own: Mapping[str, str]) -> Fetcher:
-        """Make a fetcher; its `own` properties come before the configured ones.
-
-        Raises:
-            KafkaException: librdkafka refuses the properties.
-        """
-        return Fetcher({**self._base_config(), **own}, self._logger.info)
-
     def fault(self, error: KafkaError) -> Fault:
         """The error in our terms, without any configured value."""
-        name, text = error.name(), error.str()
-        hung_up = _SHAKING_HANDS in text and not self._causes.reached
-        if name == "_TRANSPORT" and (hung_up or any(words in text for words in _TLS)):
-            name = "_SSL"
-        return Fault(name, self.redact(text), retriable=error.retriable() or name in _PASSING)
+        return self.refine(fault_of(error))
+
+    def refine(self, fault: Fault) -> Fault:
+        """The fault without any configured value, and as one of TLS where that is what it is about."""
+        hung_up = _SHAKING_HANDS in fault.message and not self._causes.reached
+        message = self.redact(fault.message)
+        if fault.code == "_TRANSPORT" and (hung_up or any(words in fault.message for words in _TLS)):
+            return Fault("_SSL", message)
+        return attrs.evolve(fault, message=message)
+
+    def seconds(self, within: float | None = None) -> float:
+        """How long a question may take: so long, else the timeout, and never beyond our own deadline."""
+        left = trio.current_effective_deadline() - trio.current_time()
+        return min(self._timeout if within is None else within, left)
 
     async def call(self, stage: str, work: Callable[[Call], T], *, within: float | None = None) -> T:
         """Run `work` in a thread; when we are cancelled it is left to end by its own deadline.
@@ -222,8 +194,7 @@ class Client:
 
         """
         began = monotonic()
-        left = trio.current_effective_deadline() - trio.current_time()
-        deadline = began + min(self._timeout if within is None else within, left)
+        deadline = began + self.seconds(within)
         answer = await self._in_thread(work, deadline, self._current(stage))
         if isinstance(answer, _Failed):
             raise ClusterUnavailable(stage, self.cause(self.fault(answer.error)))
@@ -244,11 +215,10 @@ class Client:
 
     async def _in_thread(self, work: Callable[[Call], T], deadline: float, handles: Handles) -> T | _Failed:
         abandoned = threading.Event()
-        consumer_groups = partial(handles.consumer_groups, partial(ConsumerGroups, self._common()))
-        call = Call(handles.admin, handles.coordinators, consumer_groups, deadline, abandoned.is_set)
+        call = Call(handles.admin, handles.coordinators, deadline, abandoned.is_set)
         job = partial(_carry_out, work, call)
         # An error keeps the frames that it came through: what they name would live as long as it.
-        del handles, call, consumer_groups
+        del handles, call
         try:
             return await trio.to_thread.run_sync(job, limiter=self._limiter, abandon_on_cancel=True)
         finally:
@@ -305,6 +275,7 @@ class Client:
         its thread holds the last reference and ends it.
         """
         ending, self._handles = [self._handles], None
+        await self.worker.end()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _DRAIN_SECONDS) as scope:
             # A limiter has no event for its last token.
             while self._limiter.borrowed_tokens:  # noqa: ASYNC110
@@ -330,7 +301,6 @@ class _Failed:
 def _end(last_reference: list[Handles | None]) -> None:
     handles = last_reference.pop()
     if handles is not None:
-        # The handle for groups of the newer protocol ends by itself, in a thread of its own.
         handles.coordinators.destroy()
 
 
@@ -340,8 +310,12 @@ def _nothing(_: Call) -> None:
 
 def _carry_out(work: Callable[[Call], T], call: Call) -> T | _Failed:
     try:
-        return work(call)
+        try:
+            return work(call)
+        finally:
+            call.admin.hand_out()
     except KafkaException as exc:
         return _Failed(exc.args[0])
-    finally:
-        call.admin.hand_out()
+    except UnicodeDecodeError:
+        # confluent_kafka takes topics' names and log lines for UTF-8; no client can make them anything else.
+        return _Failed(KafkaError(KafkaError._BAD_MSG, "a broker sent a text that is no UTF-8"))

@@ -11,18 +11,42 @@ Neither is asked the usual way, since any client may choose what comes back:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import POINTER, byref, c_size_t, string_at
 from typing import Any
 
 import attrs
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 
+from klag_trio.domain.offsets import GroupState
 from klag_trio.kafka.handle import Handle, error_of
 from klag_trio.kafka.librdkafka import GroupList
 from klag_trio.kafka.text import text
 
 _LIST_CONSUMER_GROUPS = 12
+
+# confluent-kafka 2.16 knows no Assigning and no Reconciling (KIP-848) and says Unknown for them.
+_STATES: Mapping[int, GroupState] = {
+    ConsumerGroupState.UNKNOWN.value: GroupState.UNKNOWN,
+    ConsumerGroupState.PREPARING_REBALANCING.value: GroupState.PREPARING_REBALANCE,
+    ConsumerGroupState.COMPLETING_REBALANCING.value: GroupState.COMPLETING_REBALANCE,
+    ConsumerGroupState.STABLE.value: GroupState.STABLE,
+    ConsumerGroupState.DEAD.value: GroupState.DEAD,
+    ConsumerGroupState.EMPTY.value: GroupState.EMPTY,
+}
+# In Kafka's words, which the older call hands on.
+_STATES_BY_NAME: Mapping[str, GroupState] = {
+    "PreparingRebalance": GroupState.PREPARING_REBALANCE,
+    "CompletingRebalance": GroupState.COMPLETING_REBALANCE,
+    "Stable": GroupState.STABLE,
+    "Dead": GroupState.DEAD,
+    "Empty": GroupState.EMPTY,
+}
+
+
+def state_of(number: int) -> GroupState:
+    """The state that an rd_kafka_consumer_group_state_t is."""
+    return _STATES.get(number, GroupState.UNKNOWN)
 
 
 @attrs.frozen
@@ -81,15 +105,15 @@ class RawGroup:
 
     name: str
     error: KafkaError | None
-    state: str
-    """In Kafka's words: `Stable`; `Dead` for a group of any protocol but the classic one."""
+    state: GroupState
+    """Dead for a group of any protocol but the classic one."""
     protocol_type: str
     """Who may read the assignments: `consumer`."""
     members: Sequence[RawMember]
 
 
-def raw_groups(handle: Handle, timeout: float) -> Iterator[RawGroup]:
-    """All groups of the brokers that answered within `timeout` seconds, one at a time.
+def raw_groups(handle: Handle, timeout: float) -> Iterator[RawGroup | KafkaError]:
+    """All groups of the brokers that answered within `timeout` seconds, and an error where others did not.
 
     Raises:
         KafkaException: no broker answered, or librdkafka could not take an answer.
@@ -102,6 +126,8 @@ def raw_groups(handle: Handle, timeout: float) -> Iterator[RawGroup]:
     try:
         for index in range(found.contents.group_cnt):
             yield _raw_group(found.contents.groups[index])
+        if code:
+            yield KafkaError(code)
     finally:
         lib.rd_kafka_group_list_destroy(found)
 
@@ -110,7 +136,7 @@ def _raw_group(group: Any) -> RawGroup:
     return RawGroup(
         name=text(group.group),
         error=KafkaError(group.err) if group.err else None,
-        state=text(group.state),
+        state=_STATES_BY_NAME.get(text(group.state), GroupState.UNKNOWN),
         protocol_type=text(group.protocol_type),
         members=[_raw_member(group.members[index]) for index in range(group.member_cnt)],
     )

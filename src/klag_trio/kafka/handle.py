@@ -46,7 +46,6 @@ class Handle:
             if lib.rd_kafka_conf_set(conf, name.encode(), value.encode(), error, _ERROR_SIZE):
                 lib.rd_kafka_conf_destroy(conf)
                 raise KafkaException(error_of(KafkaError._INVALID_ARG, error.value))
-        self._prepare(conf)
         self.handle = lib.rd_kafka_new(_CONSUMER, conf, error, _ERROR_SIZE)
         if not self.handle:
             lib.rd_kafka_conf_destroy(conf)
@@ -56,9 +55,6 @@ class Handle:
             lib.rd_kafka_error_destroy(none)
         # Errors and statistics, which would be kept until somebody asks for them.
         self.drop([lib.rd_kafka_queue_get_main(self.handle)])
-
-    def _prepare(self, conf: int) -> None:
-        """What a subclass does with its `rd_kafka_conf_t` before the handle is made of it."""
 
     def request(
         self,

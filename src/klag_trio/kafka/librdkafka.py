@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from ctypes import CDLL, POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import CDLL, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
 
 
@@ -78,12 +78,6 @@ class GroupList(ctypes.Structure):
     _fields_ = (("groups", POINTER(_GroupInfo)), ("group_cnt", c_int))
 
 
-# Called for each request once it has been written to its socket, in the thread of its broker.
-OnRequestSent = ctypes.CFUNCTYPE(
-    c_int, c_void_p, c_int, c_char_p, c_int32, c_int16, c_int16, c_int32, c_size_t, c_void_p
-)
-OnNew = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_char_p, c_size_t)
-
 _HANDLES = POINTER(c_void_p)
 _MESSAGE = POINTER(Message)
 _PARTITIONS = POINTER(_TopicPartitionList)
@@ -96,8 +90,6 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
     "conf_set_log_cb": (None, c_void_p, c_void_p),
     "set_log_queue": (c_int, c_void_p, c_void_p),
     "conf_enable_sasl_queue": (None, c_void_p, c_int),
-    "conf_interceptor_add_on_new": (c_int, c_void_p, c_char_p, OnNew, c_void_p),
-    "interceptor_add_on_request_sent": (c_int, c_void_p, c_char_p, OnRequestSent, c_void_p),
     "conf_destroy": (None, c_void_p),
     "new": (c_void_p, c_int, c_void_p, c_char_p, c_size_t),
     "sasl_background_callbacks_enable": (c_void_p, c_void_p),

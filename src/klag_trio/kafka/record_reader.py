@@ -1,18 +1,18 @@
-"""Reads the record timestamps of one cluster, shared out over several readers."""
+"""Reads the record timestamps of one cluster: what together, what alone, and what is to blame."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from time import monotonic
+from typing import Any
 
-import trio
+import attrs
 
+from klag_trio.domain.lag import FirstRecord
 from klag_trio.domain.offsets import Fault, TopicPartition
-from klag_trio.domain.time_lag import NOT_ALONE, Reading, shards
-from klag_trio.kafka.chunk import TIMED_OUT
+from klag_trio.domain.time_lag import NOT_ALONE, NOT_TRIED, TIMED_OUT, Key, Reading, shards
 from klag_trio.kafka.client import Client
-from klag_trio.kafka.timestamps import TimestampReader
+from klag_trio.kafka.worker_process import WorkerError, in_halves
 
 _POSITIONS_PER_READER = 32
 # librdkafka looks at every partition that a consumer has had whenever it has anything to do, so that the time
@@ -20,11 +20,52 @@ _POSITIONS_PER_READER = 32
 # three; six were no faster.
 _PARTITIONS_PER_READER = 1000
 _READERS = 3
-# Those with large batches; topics come and go as long as the process runs.
-_TOPICS_REMEMBERED = 10_000
-_REST_SECONDS = 0.5
-# Readers keep their deadline themselves; this is how late one may be before it is left alone.
-_OVERTIME_SECONDS = 0.5
+# After so many partitions in a row, each read alone, that bring nothing.
+_SILENT_IN_A_ROW = 2
+
+
+@attrs.define
+class _Found:
+    """What one read has brought so far."""
+
+    wanted: Mapping[TopicPartition, Sequence[int]]
+    client: Client
+    records: dict[Key, FirstRecord] = attrs.field(factory=dict)
+    faults: dict[Key, Fault] = attrs.field(factory=dict)
+    count: int = 0
+    bytes: int = 0
+
+    def take(self, records: list[Any], faults: list[Any], count: int, size: int) -> None:
+        """Take in what the worker hands over."""
+        for topic, number, position, offset, timestamp in records:
+            self.records[TopicPartition(topic, number), position] = FirstRecord(offset, timestamp)
+        for topic, number, position, fault in faults:
+            self.faults[TopicPartition(topic, number), position] = self.client.refine(Fault(*fault))
+        self.count += count
+        self.bytes += size
+
+    def owed(self, tp: TopicPartition) -> list[int]:
+        """The positions in a partition that nothing is known of, ascending."""
+        keys = ((tp, position) for position in sorted(self.wanted[tp]))
+        return [key[1] for key in keys if key not in self.records and key not in self.faults]
+
+    def is_answered(self, tp: TopicPartition) -> bool:
+        return not self.owed(tp)
+
+    def blame(self, partitions: Sequence[TopicPartition], fault: Fault) -> None:
+        """Give the fault for what is owed in these partitions."""
+        for tp in partitions:
+            self.faults.update(((tp, position), fault) for position in self.owed(tp))
+
+    def forgive(self, fault: Fault) -> list[TopicPartition]:
+        """Forget this fault; returns the partitions that had it."""
+        keys = [key for key, found in self.faults.items() if found == fault]
+        for key in keys:
+            del self.faults[key]
+        return list(dict.fromkeys(tp for tp, _ in keys))
+
+    def reading(self) -> Reading:
+        return Reading(self.records, self.faults, self.count, self.bytes)
 
 
 class RecordReader:
@@ -32,12 +73,8 @@ class RecordReader:
 
     def __init__(self, client: Client, *, max_concurrent_fetches: int, fetch_timeout: float) -> None:
         self._client = client
-        self._limiter = trio.CapacityLimiter(max_concurrent_fetches)
-        # Of its own, so that no read waits for a connection that does not close.
-        self._closing = trio.CapacityLimiter(max_concurrent_fetches)
+        self._most = max_concurrent_fetches
         self._fetch_timeout = fetch_timeout
-        self._pass_of: dict[str, int] = {}
-        self._idle: list[TimestampReader] = []
 
     async def read(
         self,
@@ -52,125 +89,68 @@ class RecordReader:
         they were read together. What brought no answer is among the faults; nothing is raised for it.
         """
         deadline = monotonic() + within
-        together = {tp: places for tp, places in wanted.items() if tp not in alone}
-        reading = await self._read_together(together, deadline)
-        left: dict[TopicPartition, list[int]] = {}
-        if len(together) > 1:
-            # One by one, and not in halves: each half with the same record in it would unpack it again.
-            for (tp, position), fault in reading.faults.items():
-                if fault == TIMED_OUT:
-                    left.setdefault(tp, []).append(position)
-        if left:
-            # librdkafka may be unpacking such a record at this moment: no two of them at a time.
-            await self.rest(within=max(_REST_SECONDS, (deadline - monotonic()) / 2))
-        left |= {tp: list(places) for tp, places in wanted.items() if tp in alone}
-        if not left:
-            return reading
-        return _merged([reading, await self._read_alone(left, deadline)])
+        found = _Found(wanted, self._client)
+        together = [tp for tp in wanted if tp not in alone]
+        await self._read(together, found, deadline)
+        silent = []
+        if len(together) > 1 and (silent := found.forgive(TIMED_OUT)):
+            # It may be unpacking such a record at this moment, and is not to do so twice.
+            await self._client.worker.end()
+        await self._read_alone([*silent, *(tp for tp in wanted if tp in alone)], found, deadline)
+        return found.reading()
 
-    async def _read_together(
-        self, wanted: Mapping[TopicPartition, Sequence[int]], deadline: float
-    ) -> Reading:
-        while len(self._pass_of) > _TOPICS_REMEMBERED:
-            del self._pass_of[next(iter(self._pass_of))]
-        most = int(self._limiter.total_tokens - self._limiter.borrowed_tokens)
-        parts = shards(
-            wanted,
-            most=max(1, most),
-            # No more than a few for many partitions: what each spends on connecting adds up.
-            partitions=max(_PARTITIONS_PER_READER, -(-len(wanted) // _READERS)),
-            length=_POSITIONS_PER_READER,
-        )
-        readings: list[Reading] = []
+    async def _read_alone(self, partitions: Sequence[TopicPartition], found: _Found, deadline: float) -> None:
+        """Read one partition at a time, so that none can take another's time.
 
-        async def read_part(part: Mapping[TopicPartition, Sequence[int]]) -> None:
-            readings.append(await self._in_time(TimestampReader.read, part, TIMED_OUT, deadline))
-
-        async with trio.open_nursery() as nursery:
-            for part in parts:
-                nursery.start_soon(read_part, part)
-        return _merged(readings)
-
-    async def _read_alone(self, wanted: Mapping[TopicPartition, list[int]], deadline: float) -> Reading:
-        for positions in wanted.values():
-            positions.sort()
-        return await self._in_time(TimestampReader.read_alone, wanted, NOT_ALONE, deadline)
-
-    async def _in_time(
-        self,
-        read: Callable[..., Reading],
-        wanted: Mapping[TopicPartition, Sequence[int]],
-        late: Fault,
-        deadline: float,
-    ) -> Reading:
-        """Read in a thread, or say of all that it came too `late`."""
-        # librdkafka may hold its thread up, in a look for a host's address for instance.
-        with trio.move_on_after(max(0, deadline - monotonic()) + _OVERTIME_SECONDS):
-            return await self._read(read, wanted, deadline)
-        return Reading({}, {(tp, place): late for tp, places in wanted.items() for place in places})
+        Where several in a row bring nothing their leader does not answer, and the others are not tried.
+        """
+        silent = 0
+        for tp in partitions:
+            if monotonic() >= deadline or silent == _SILENT_IN_A_ROW:
+                break
+            if (nothing := await self._read([tp], found, deadline)) is not None:
+                # No broker says who leads, say, which goes for the others too.
+                found.blame(partitions, nothing)
+                return
+            if any(found.faults.get((tp, position)) == TIMED_OUT for position in found.wanted[tp]):
+                silent += 1
+                await self._client.worker.end()
+            else:
+                silent = 0
+        found.blame(partitions, NOT_ALONE)
 
     async def _read(
-        self,
-        read: Callable[..., Reading],
-        wanted: Mapping[TopicPartition, Sequence[int]],
-        deadline: float,
-    ) -> Reading:
-        abandoned = threading.Event()
-        # A reader that a cancelled call still uses is not in the list; its thread closes it.
-        reader = (
-            self._idle.pop()
-            if self._idle
-            else TimestampReader(self._client.fetcher, self._client.fault, self._pass_of)
-        )
+        self, partitions: Sequence[TopicPartition], found: _Found, deadline: float
+    ) -> Fault | None:
+        """Read partitions together; returns why nothing can be read at all, where that is so."""
 
-        def run() -> Reading:
-            try:
-                return read(
-                    reader,
-                    wanted,
-                    fetch_timeout=self._fetch_timeout,
-                    deadline=deadline,
-                    abandoned=abandoned.is_set,
-                )
-            finally:
-                if abandoned.is_set():
-                    reader.close()
+        async def ask(part: Sequence[TopicPartition]) -> None:
+            left = max(0.0, deadline - monotonic())
+            shared = shards(
+                {tp: found.owed(tp) for tp in part},
+                most=self._most,
+                # No more than a few for many partitions: what each spends on connecting adds up.
+                partitions=max(_PARTITIONS_PER_READER, -(-len(part) // _READERS)),
+                length=_POSITIONS_PER_READER,
+            )
+            rows = [[[*tp, places] for tp, places in shard.items()] for shard in shared]
+            await self._client.worker.ask(found.take, "read", rows, self._fetch_timeout, left, within=left)
 
         try:
-            reading = await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
-        finally:
-            abandoned.set()
-        self._idle.append(reader)
-        return reading
+            guilty = await in_halves(partitions, ask, found.is_answered, deadline)
+        except WorkerError as exc:
+            fault = self._client.refine(exc.fault)
+            found.blame(partitions, fault)
+            return fault
+        for tp, fault in guilty.items():
+            found.blame([tp], fault)
+        found.blame(partitions, NOT_TRIED)
+        return None
 
-    async def rest(self, *, within: float = _REST_SECONDS) -> None:
-        """Let go of the connections that nobody uses, within so many seconds; the next read makes new ones.
-
-        One that takes longer ends in its own thread. What no thread is free for stays for the next time.
-        """
-        most = int(self._closing.available_tokens)
-        idle, self._idle = self._idle[:most], self._idle[most:]
-        with trio.move_on_after(within):
-            async with trio.open_nursery() as nursery:
-                for reader in idle:
-                    nursery.start_soon(self._close, reader)
-
-    async def _close(self, reader: TimestampReader) -> None:
-        await trio.to_thread.run_sync(reader.close, limiter=self._closing, abandon_on_cancel=True)
+    async def rest(self) -> None:
+        """Let go of the connections that nobody uses; the next read makes new ones."""
+        await self._client.worker.rest()
 
     async def aclose(self) -> None:
         """Let go of all that is kept."""
-        await self.rest()
-        self._pass_of.clear()  # which would remember topics that are gone
-
-
-def _merged(readings: Sequence[Reading]) -> Reading:
-    """All that was read, each position's last answer."""
-    records = {key: record for reading in readings for key, record in reading.records.items()}
-    faults = {key: fault for reading in readings for key, fault in reading.faults.items()}
-    return Reading(
-        records=records,
-        faults={key: fault for key, fault in faults.items() if key not in records},
-        count=sum(reading.count for reading in readings),
-        bytes=sum(reading.bytes for reading in readings),
-    )
+        await self._client.worker.end()

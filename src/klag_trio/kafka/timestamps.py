@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from itertools import islice
 from math import inf
 from time import monotonic
 
 import attrs
-from confluent_kafka import KafkaError, KafkaException
 
-from klag_trio import allocator
-from klag_trio.domain.offsets import Fault, TopicPartition
-from klag_trio.domain.time_lag import NOT_ALONE, NOT_TRIED, Reading
-from klag_trio.kafka.chunk import TIMED_OUT, Chunk, Progress
+from klag_trio.domain.offsets import TopicPartition
+from klag_trio.domain.time_lag import NOT_TRIED, TIMED_OUT, Reading
+from klag_trio.kafka.batches import batches
+from klag_trio.kafka.chunk import Chunk, Progress
 from klag_trio.kafka.fetcher import Fetcher
 
 _MEBIBYTE = 1024 * 1024
 # A consumer never forgets a partition that it has read, at 6 KB each: beyond this many it is replaced.
 _PARTITIONS_KEPT = 1000
-# After so many partitions in a row, each read alone, that bring nothing.
-_SILENT_IN_A_ROW = 2
 
 
 @attrs.frozen
@@ -85,14 +80,13 @@ class _Read:
     owed: dict[TopicPartition, list[int]]
     fetch_timeout: float
     deadline: float
-    abandoned: Callable[[], bool]
     give_up: dict[TopicPartition, float] = attrs.field(factory=dict)
     """When the wait for a partition ends; without an entry it has not begun."""
 
-    def give_up_rest(self, failed: Fault | None) -> None:
+    def give_up_rest(self) -> None:
         """Say of what has no answer why it has none."""
         for tp, left in self.owed.items():
-            fault = failed or (TIMED_OUT if tp in self.give_up else NOT_TRIED)
+            fault = TIMED_OUT if tp in self.give_up else NOT_TRIED
             self.progress.faults.update(((tp, position), fault) for position in left)
 
 
@@ -102,14 +96,8 @@ class TimestampReader:
     `pass_of` remembers which topics have large batches, so that they are read right the next time.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[Mapping[str, str]], Fetcher],
-        describe: Callable[[KafkaError], Fault],
-        pass_of: dict[str, int],
-    ) -> None:
+    def __init__(self, connect: Callable[[Mapping[str, str]], Fetcher], pass_of: dict[str, int]) -> None:
         self._connect = connect
-        self._describe = describe
         self._pass_of = pass_of
         self._fetcher: Fetcher | None = None
         self._topics: set[str] = set()
@@ -118,80 +106,29 @@ class TimestampReader:
     def read(
         self,
         wanted: Mapping[TopicPartition, Sequence[int]],
+        came: Callable[[Reading], None],
         *,
         fetch_timeout: float,
-        deadline: float,
-        abandoned: Callable[[], bool],
-    ) -> Reading:
-        """Give the first record at or after each position.
+        within: float,
+    ) -> None:
+        """Hand over the first record at or after each position, some at a time as they come.
 
-        No partition is waited for longer than `fetch_timeout` seconds, and none beyond `deadline` on
-        `time.monotonic`'s clock.
+        No partition is waited for longer than `fetch_timeout` seconds, and all end `within` seconds.
+
+        Raises:
+            KafkaException: no connection can be made, or no broker tells who leads the partitions.
+
         """
         self._partitions |= wanted.keys()
-        progress = Progress(self._describe)
+        progress = Progress(came)
         owed = {tp: list(positions) for tp, positions in wanted.items()}
-        read = _Read(progress, owed, fetch_timeout, deadline, abandoned)
-        failed: Fault | None = None
-        try:
-            for number in range(len(PASSES)):
-                self._run_pass(number, read)
-                if len(wanted) > 1 and any(tp in read.give_up for tp in owed):
-                    # What the next pass fetches again is not to be unpacked twice at the same time.
-                    self._end_kept((deadline - monotonic()) / 2)
-        except KafkaException as exc:
-            failed = self._describe(exc.args[0])  # what was read before stays
-        read.give_up_rest(failed)
+        read = _Read(progress, owed, fetch_timeout, monotonic() + within)
+        for number in range(len(PASSES)):
+            self._run_pass(number, read)
+        read.give_up_rest()
+        progress.hand_over()
         if len(self._partitions) > _PARTITIONS_KEPT:
             self.close()
-        allocator.give_back()
-        return progress.reading()
-
-    def read_alone(
-        self,
-        wanted: Mapping[TopicPartition, Sequence[int]],
-        *,
-        fetch_timeout: float,
-        deadline: float,
-        abandoned: Callable[[], bool],
-    ) -> Reading:
-        """Give the same of one partition at a time, so that none can take another's time or connection.
-
-        Where several in a row bring nothing their leader does not answer, and the others are not tried.
-        """
-        progress = Progress(self._describe)
-        owed = {tp: list(positions) for tp, positions in wanted.items()}
-        failed: Fault | None = None
-        silent = 0
-        fetcher: Fetcher | None = None
-        try:
-            for tp in list(owed):
-                now = monotonic()
-                if now >= deadline or abandoned() or silent == _SILENT_IN_A_ROW:
-                    break
-                if fetcher is None:
-                    fetcher = self._connect(_properties(PASSES[-1]))
-                    fetcher.find_leaders(min(fetch_timeout, deadline - now))
-                part = {tp: owed[tp]}
-                latest = min(deadline, monotonic() + fetch_timeout)
-                Chunk(fetcher, part, progress).read(
-                    latest, abandoned, may_stall=False, patience=fetch_timeout / 2
-                )
-                silent = silent + 1 if part else 0
-                del owed[tp]
-                if part:
-                    progress.faults.update(((tp, position), TIMED_OUT) for position in part[tp])
-                    _end_soon(fetcher, (deadline - monotonic()) / 2)
-                    fetcher = None
-        except KafkaException as exc:
-            failed = self._describe(exc.args[0])
-        finally:
-            if fetcher is not None:
-                fetcher.destroy()
-        for tp, left in owed.items():
-            progress.faults.update(((tp, position), failed or NOT_ALONE) for position in left)
-        allocator.give_back()
-        return progress.reading()
 
     def _run_pass(self, number: int, read: _Read) -> None:
         def gives_up(tp: TopicPartition) -> float:
@@ -206,7 +143,7 @@ class TimestampReader:
         may_stall = number < len(PASSES) - 1
         seconds = min(read.fetch_timeout, read.deadline - now)
         with self._lent_fetcher(number, {tp.topic for tp in turn}, seconds) as fetcher:
-            for together in _chunks(turn, PASSES[number].partitions):
+            for together in batches(turn, PASSES[number].partitions):
                 now = monotonic()
                 if now >= read.deadline:
                     return
@@ -218,8 +155,9 @@ class TimestampReader:
                 latest = min(read.deadline, max(read.give_up[tp] for tp in chunk))
                 part = {tp: read.owed[tp] for tp in chunk}
                 Chunk(fetcher, part, read.progress).read(
-                    latest, read.abandoned, may_stall=may_stall, patience=read.fetch_timeout / 2
+                    latest, may_stall=may_stall, patience=read.fetch_timeout / 2
                 )
+                read.progress.hand_over()
                 for tp in chunk:
                     if tp not in part:
                         del read.owed[tp]
@@ -249,34 +187,10 @@ class TimestampReader:
             raise
         self._fetcher = fetcher
 
-    def _end_kept(self, seconds: float) -> None:
-        if self._fetcher is not None:
-            _end_soon(self._fetcher, seconds)
-            self._forget()
-
     def close(self) -> None:
         """Let go of the connection."""
         if self._fetcher is not None:
             self._fetcher.destroy()
-            self._forget()
-
-    def _forget(self) -> None:
         self._fetcher = None
         self._topics = set()
         self._partitions = set()
-
-
-def _end_soon(fetcher: Fetcher, seconds: float) -> None:
-    """End a connection, and wait at most so long: librdkafka may be unpacking what it got from it.
-
-    Where that takes seconds and a gigabyte, the next connection is not to do the same at the same time.
-    """
-    ending = threading.Thread(target=fetcher.destroy, name="klag-trio end", daemon=True)
-    ending.start()
-    ending.join(max(0.0, seconds))
-
-
-def _chunks(partitions: Sequence[TopicPartition], size: int) -> Iterator[list[TopicPartition]]:
-    iterator = iter(partitions)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -11,7 +11,6 @@ import trio
 from klag_trio.domain.lag import FirstRecord
 from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, ClusterUnavailable, Fault, TopicPartition
 from klag_trio.domain.time_lag import (
-    NOT_TRIED,
     Key,
     Plan,
     RateEstimator,
@@ -69,44 +68,6 @@ class Reader(Protocol):
 
     async def aclose(self) -> None:
         """Let go of all that is kept."""
-
-
-@attrs.frozen
-class InTurn:
-    """Lets one reader of all clusters at a time have connections, for a process that may have few."""
-
-    reader: Reader
-    turn: trio.CapacityLimiter
-
-    async def read(
-        self,
-        wanted: Mapping[TopicPartition, Sequence[int]],
-        *,
-        alone: Set[TopicPartition] = frozenset(),
-        within: float,
-    ) -> Reading:
-        """Read when it is our turn, and let go of the connections with it."""
-        deadline = trio.current_time() + within
-        with trio.move_on_at(deadline) as waiting:
-            await self.turn.acquire()
-        if waiting.cancelled_caught:
-            unread = ((tp, position) for tp, places in wanted.items() for position in places)
-            return Reading({}, dict.fromkeys(unread, NOT_TRIED))
-        try:
-            left = max(0, deadline - trio.current_time())
-            return await self.reader.read(wanted, alone=alone, within=left)
-        finally:
-            # Whoever is cancelled here would leave what the reader has open to whoever forgets it last.
-            with trio.CancelScope(shield=True):
-                await self.reader.rest()
-            self.turn.release()
-
-    async def rest(self) -> None:
-        """Do nothing: no connection outlives a turn."""
-
-    async def aclose(self) -> None:
-        """Let go of all that is kept."""
-        await self.reader.aclose()
 
 
 class NoTimeLag:

@@ -1,0 +1,218 @@
+"""A process of its own, beside each cluster's client, for what librdkafka may not survive.
+
+Three of librdkafka's answers (up to 2.16 at least) hold what any client may have written, and end or fill the
+process that reads them:
+
+- Records. A gzip batch whose first member is empty, which brokers take, is an assertion in
+  `rd_kafka_msgset_reader_decompress`; and a batch of less than a megabyte can unpack to 900.
+- The description of groups of the newer protocol (KIP-848). A member that subscribes to more than 100,000
+  names, which brokers take too, is a segmentation fault; and where a group has turned to the classic protocol
+  meanwhile, librdkafka goes on to the parser of which `kafka/groups.py` tells.
+- The listing of groups: more than 100,000 on one broker are a segmentation fault.
+
+So `kafka/worker.py` runs them in a process that has an end to its memory (`kafka/limits.py`). When it dies,
+all that it has answered is kept, another one takes its place, and what it died of is found in halves.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from klag_trio.domain.offsets import Fault
+
+T = TypeVar("T")
+
+_COMMAND = (sys.executable, "-P", "-m", "klag_trio.kafka.limits", "klag_trio.kafka.worker")
+# The worker keeps its deadlines itself; this is how late it may be before it is replaced.
+_OVERTIME_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 0.5
+_LAST_WORDS = 300
+_LATE = Fault("_TIMED_OUT", "the process that reads did not answer in time", retriable=True)
+
+
+class WorkerError(Exception):
+    """The worker brought no answer, or not the whole; what came before has been taken."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+class WorkerDied(WorkerError):
+    """The worker ended; `fresh` where this was the first that it was asked."""
+
+    def __init__(self, fault: Fault, *, fresh: bool) -> None:
+        super().__init__(fault)
+        self.fresh = fresh
+
+
+@attrs.frozen
+class _Running:
+    """The process and its pipes."""
+
+    process: trio.Process
+    requests: trio.abc.SendStream
+    replies: trio.abc.ReceiveStream
+    words: trio.abc.ReceiveStream
+
+
+class WorkerProcess:
+    """The worker of one cluster, started when it is first asked; it answers one request at a time."""
+
+    def __init__(
+        self, asking: Mapping[str, str], reading: Mapping[str, str], log: Callable[[str], None]
+    ) -> None:
+        """Take librdkafka's properties for questions and for reading; `log` gets its lines."""
+        self._properties = [asking, reading]
+        self._log = log
+        self._running: _Running | None = None
+        self._turn = trio.Lock()
+
+    async def ask(
+        self, take: Callable[..., None], operation: str, *arguments: Any, within: float = 0
+    ) -> None:
+        """Have the worker do something that takes so many seconds, and take what comes of it as it comes.
+
+        Raises:
+            WorkerDied: it ended.
+            WorkerError: it could not be started, failed, or did not answer in time.
+
+        """
+        async with self._turn:
+            fresh = self._running is None
+            try:
+                running = self._running or await self._start()
+                with trio.fail_after(within + _OVERTIME_SECONDS):
+                    last = await self._converse(running, take, [operation, *arguments])
+            except BaseException as exc:
+                # Whatever it says next would be taken for an answer to something else.
+                await self._end()
+                if isinstance(exc, trio.TooSlowError):
+                    raise WorkerError(_LATE) from None
+                raise
+            if last is None:
+                raise WorkerDied(await self._bury(running), fresh=fresh)
+            if last:
+                raise WorkerError(Fault(*last[0]))
+
+    async def rest(self) -> None:
+        """Let it give up its connections, if it has any."""
+        if self._running is not None:
+            try:
+                await self.ask(_nothing, "rest")
+            except WorkerError:
+                return  # with all of its connections
+
+    async def end(self) -> None:
+        """End it; the next question starts another one."""
+        with trio.CancelScope(shield=True):
+            async with self._turn:
+                await self._end()
+
+    async def _start(self) -> _Running:
+        pipe = subprocess.PIPE
+        try:
+            # Not to be cancelled, which would leave nobody to end it.
+            with trio.CancelScope(shield=True):
+                process = await trio.lowlevel.open_process(
+                    _COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+                )
+        except OSError as exc:
+            reason = f"no process for reading: {exc.strerror}"
+            raise WorkerError(Fault("_CRIT_SYS_RESOURCE", reason, retriable=True)) from None
+        streams: Any = (process.stdin, process.stdout, process.stderr)
+        self._running = running = _Running(process, *streams)
+        await self._send(running, self._properties)
+        return running
+
+    async def _converse(
+        self, running: _Running, take: Callable[..., None], request: object
+    ) -> list[Any] | None:
+        """Make a request and take what comes.
+
+        Returns what it says in the end, which is nothing or a fault; None where it ended before that.
+        """
+        await self._send(running, request)
+        unfinished = bytearray()
+        async for received in running.replies:
+            unfinished += received
+            *lines, unfinished = unfinished.split(b"\n")
+            for line in lines:
+                kind, content = json.loads(line)
+                if kind == "end":
+                    said: list[Any] = content
+                    return said
+                (self._log if kind == "log" else take)(*content)
+        return None
+
+    async def _send(self, running: _Running, content: object) -> None:
+        try:
+            await running.requests.send_all(json.dumps(content).encode() + b"\n")
+        except trio.BrokenResourceError:
+            return  # It has ended, as what it says will show.
+
+    async def _bury(self, running: _Running) -> Fault:
+        """End what is left of a worker that ended by itself, and tell of what."""
+        said = b""
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(_LAST_WORDS_SECONDS):
+                said = bytes(await running.words.receive_some(_LAST_WORDS))
+                await running.process.wait()
+            await self._end()
+        code = running.process.returncode or 0
+        how = signal.Signals(-code).name if code < 0 else f"code {code}"
+        reason = said.decode(errors="replace").strip().partition("\n")[0]
+        return Fault("crash", f"the process that reads ended with {how}{': ' if reason else ''}{reason}")
+
+    async def _end(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            with trio.CancelScope(shield=True):
+                running.process.kill()
+                await running.process.wait()
+                for stream in (running.requests, running.replies, running.words):
+                    await stream.aclose()
+
+
+def _nothing(*_: object) -> None:
+    """Take what says nothing."""
+
+
+async def in_halves(
+    items: Sequence[T],
+    ask: Callable[[Sequence[T]], Awaitable[None]],
+    is_answered: Callable[[T], bool],
+    deadline: float,
+) -> Mapping[T, Fault]:
+    """Ask about all, and where the worker dies about each half of what is left, until the deadline.
+
+    Returns those that a fresh worker died of when it was asked about them alone, which no others are blamed
+    for. `deadline` is on `time.monotonic`'s clock.
+
+    Raises:
+        WorkerError: it brought no answer, and did not die of what it was asked about.
+
+    """
+    guilty: dict[T, Fault] = {}
+    waiting = [items] if items else []
+    while waiting and monotonic() < deadline:
+        part = waiting.pop()
+        try:
+            await ask(part)
+        except WorkerDied as exc:
+            if len(part) == 1 and exc.fresh:
+                guilty[part[0]] = exc.fault
+                continue
+            left = [item for item in part if not is_answered(item)]
+            middle = len(left) // 2
+            waiting += [half for half in (left[middle:], left[:middle]) if half]
+    return guilty

@@ -1,0 +1,167 @@
+"""The process that reads: how it is asked, how it ends, and what is said of that."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from benchmarks.family import family
+
+from klag_trio.kafka import worker_process
+from klag_trio.kafka.limits import MEMORY_BYTES
+from klag_trio.kafka.worker_process import WorkerDied, WorkerError, WorkerProcess
+
+NOWHERE = {"bootstrap.servers": "127.0.0.1:1"}
+SECONDS = 60.0
+QUESTION = 0.2
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[WorkerProcess]:
+    made = WorkerProcess(NOWHERE, NOWHERE, lambda _: None)
+    with trio.fail_after(SECONDS):
+        yield made
+    await made.end()
+
+
+def children() -> list[int]:
+    return family(os.getpid())[1:]
+
+
+async def codes(worker: WorkerProcess) -> list[str]:
+    """Ask for a listing that no broker answers; returns the codes of what was said of it."""
+    said: list[str] = []
+
+    def take(_groups: list[Any], errors: list[Any]) -> None:
+        said.extend(code for code, *_ in errors)
+
+    await worker.ask(take, "list", QUESTION, within=SECONDS)
+    return said
+
+
+async def test_it_starts_with_the_first_question_and_stays(worker: WorkerProcess) -> None:
+    before = set(children())
+    await worker.rest()
+    assert before == set(children())
+    assert ["_TIMED_OUT"] == await codes(worker)
+    (pid,) = set(children()) - before
+    await worker.rest()
+    assert ["_TIMED_OUT"] == await codes(worker)
+    assert {pid} == set(children()) - before
+    await worker.end()
+    assert before == set(children())
+
+
+async def test_one_that_is_ended_is_replaced(worker: WorkerProcess) -> None:
+    before = set(children())
+    await codes(worker)
+    (pid,) = set(children()) - before
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match="the process that reads ended with SIGKILL") as died:
+        await codes(worker)
+    assert ("crash", False) == (died.value.fault.code, died.value.fresh)
+    assert before == set(children())
+    assert ["_TIMED_OUT"] == await codes(worker)
+
+
+async def test_one_that_does_not_answer_is_replaced(
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(children())
+    await codes(worker)
+    (pid,) = set(children()) - before
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(worker_process, "_OVERTIME_SECONDS", 0.1)
+    with pytest.raises(WorkerError) as late:
+        await worker.ask(lambda *_: None, "list", QUESTION, within=QUESTION)
+    assert "_TIMED_OUT" == late.value.fault.code
+    assert before == set(children())
+
+
+async def test_a_question_that_is_given_up_leaves_no_process(worker: WorkerProcess) -> None:
+    before = set(children())
+    await codes(worker)
+    with trio.move_on_after(0.01) as scope:
+        await worker.ask(lambda *_: None, "list", SECONDS, within=SECONDS)
+    assert scope.cancelled_caught
+    assert before == set(children())
+
+
+async def test_what_it_says_at_its_end_is_told(
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = "import sys; sys.stdin.readline(); print('*** it broke ***', file=sys.stderr); sys.exit(3)"
+    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", ends))
+    with pytest.raises(WorkerDied) as died:
+        await codes(worker)
+    assert "the process that reads ended with code 3: *** it broke ***" == died.value.fault.message
+    assert died.value.fresh
+
+
+async def test_where_none_can_be_started_it_says_why(
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_process, "_COMMAND", ("/no/such/python",))
+    with pytest.raises(WorkerError, match="no process for reading: No such file") as failed:
+        await codes(worker)
+    assert "_CRIT_SYS_RESOURCE" == failed.value.fault.code
+
+
+async def test_what_librdkafka_refuses_is_told_and_ends_nothing() -> None:
+    worker = WorkerProcess({"no.such.property": ""}, NOWHERE, lambda _: None)
+    before = set(children())
+    with pytest.raises(WorkerError) as refused:
+        await codes(worker)
+    assert ("_INVALID_ARG", WorkerError) == (refused.value.fault.code, type(refused.value))
+    assert 1 == len(set(children()) - before)
+    await worker.end()
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        worker_process._COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as started:
+        yield started
+        started.kill()
+
+
+def test_it_ends_when_whoever_asks_is_gone_and_not_with_the_terminal(
+    process: subprocess.Popen[bytes],
+) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b'[{}, {}]\n["rest"]\n')
+    process.stdin.flush()
+    assert b'["end", []]\n' == process.stdout.readline()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    process.stdin.write(b'["rest"]\n')
+    process.stdin.flush()
+    assert b'["end", []]\n' == process.stdout.readline()
+    process.stdin.close()
+    assert 0 == process.wait(SECONDS)
+
+
+def test_a_bug_in_it_ends_it_with_its_traceback(process: subprocess.Popen[bytes]) -> None:
+    said, errors = process.communicate(b'[{}, {}]\n["no such thing"]\n', SECONDS)
+    assert (b"", 1) == (said, process.returncode)
+    assert b"KeyError: 'no such thing'" in errors
+
+
+def test_its_memory_has_an_end(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(f"bytearray({MEMORY_BYTES // 2})\nbytearray({MEMORY_BYTES})\n")
+    greedy = (sys.executable, "-m", "klag_trio.kafka.limits", "greedy")
+    ended = subprocess.run(
+        greedy, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, timeout=SECONDS
+    )
+    assert 1 == ended.returncode
+    assert b'greedy.py", line 2' in ended.stderr
+    assert ended.stderr.endswith(b"MemoryError\n")
