@@ -144,7 +144,7 @@ class Client:
         self._logger.addHandler(self._log)
         self._causes = Causes()
         self._handles: Handles | None = self._connect()
-        self.worker = WorkerProcess(self._common(), self._base_config(), self._logger.info)
+        self.worker = WorkerProcess(cluster, self._common(), self._base_config(), self._logger.info)
 
     def _base_config(self) -> dict[str, str]:
         # A broker that hangs is asked again and again until its connection breaks, since librdkafka prefers

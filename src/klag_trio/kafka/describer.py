@@ -101,27 +101,33 @@ class GroupDescriber:
         self._left_out = {group: left for group, left in self._left_out.items() if now < left[1]}
         deadline = now + self._client.seconds()
         answers: dict[str, GroupDescription | Fault] = {}
+        members: dict[str, list[list[Any]]] = {}
 
-        def take(group: str, fault: list[Any] | None, found: list[Any] | None) -> None:
+        def take(
+            group: str, some: list[list[Any]], state: int | None = None, fault: list[Any] | None = None
+        ) -> None:
+            members.setdefault(group, []).extend(some)
             if fault is not None:
                 answers[group] = self._client.refine(Fault(*fault))
-            elif found is not None:
-                state, members = found
-                answers[group] = _translated(state, members, partitions)
+            elif state is not None:  # which comes last
+                answers[group] = _translated(state, members.pop(group), partitions)
 
         async def ask(part: Sequence[str]) -> None:
-            timeout = max(0.001, min(self._timeout, deadline - monotonic()))
-            await self._client.worker.ask(take, "describe", part, timeout, within=deadline - monotonic())
+            members.clear()  # of what died in the middle
+            left = max(0.001, deadline - monotonic())
+            await self._client.worker.ask(take, "describe", part, self._timeout, left, within=left)
 
         asked = [group for group in groups if group not in self._left_out]
+        otherwise = OUT_OF_TURN
         try:
             guilty = await in_halves(asked, ask, answers.__contains__, deadline)
         except WorkerError as exc:
-            raise ClusterUnavailable("members", self._client.refine(exc.fault)) from None
-        until = monotonic() + _LEFT_OUT_SECONDS
-        self._left_out |= {group: (fault, until) for group, fault in guilty.items()}
+            otherwise = self._client.refine(exc.fault)
+        else:
+            until = monotonic() + _LEFT_OUT_SECONDS
+            self._left_out |= {group: (fault, until) for group, fault in guilty.items()}
         answers.update({group: fault for group, (fault, _) in self._left_out.items()})
-        return {group: answers.get(group, OUT_OF_TURN) for group in groups}
+        return {group: answers.get(group, otherwise) for group in groups}
 
 
 def _translated(

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 
-MEMORY_BYTES = 512 * 1024 * 1024
+MEMORY_BYTES = 256 * 1024 * 1024
 """What the module may take, its stacks included."""
 _STACK_BYTES = 1024 * 1024
 

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from time import monotonic
 from typing import Any, BinaryIO
 
 from confluent_kafka import KafkaError, KafkaException
@@ -29,8 +30,9 @@ from klag_trio.kafka.fetcher import Fetcher
 from klag_trio.kafka.groups import list_groups
 from klag_trio.kafka.timestamps import TimestampReader
 
-# So that no line takes long to read.
-_LISTED_AT_ONCE = 1000
+# In a line, each of which names a client may have made 32 KB long: so that none takes long to read.
+_GROUPS_IN_A_LINE = 200
+_MEMBERS_IN_A_LINE = 50
 _DESCRIBED_AT_ONCE = 200
 # Those with large batches; topics come and go as long as the process runs.
 _TOPICS_REMEMBERED = 10_000
@@ -75,25 +77,35 @@ class _Worker:
     def _list(self, timeout: float) -> None:
         answer = list_groups(self._coordinators(), timeout)
         groups, errors = ([], [answer]) if isinstance(answer, KafkaError) else answer
-        for batch in batches(groups, _LISTED_AT_ONCE):
+        for batch in batches(groups, _GROUPS_IN_A_LINE):
             self._replies.send("came", [[group.name, group.state, group.type] for group in batch], [])
         self._replies.send("came", [], [_fault(fault_of(error)) for error in errors])
 
-    def _describe(self, groups: Sequence[str], timeout: float) -> None:
-        """Ask about each group, and wait at most `timeout` seconds for each."""
+    def _describe(self, groups: Sequence[str], timeout: float, within: float) -> None:
+        """Ask about each group, and wait at most `timeout` seconds for each and `within` for all."""
+        deadline = monotonic() + within
         waiting = iter(groups)
+
+        def send(most: int) -> None:
+            for group in islice(waiting, most):
+                if (left := deadline - monotonic()) > 0:
+                    asking.send(group, min(timeout, left))
+
         with self._coordinators().asking(DESCRIPTION) as asking:
-            for group in islice(waiting, _DESCRIBED_AT_ONCE):
-                asking.send(group, timeout)
+            send(_DESCRIBED_AT_ONCE)
             while asking.owed:
                 if (answered := asking.receive(timeout)) is not None:
-                    group, answer = answered
-                    if isinstance(answer, KafkaError):
-                        self._replies.send("came", group, _fault(fault_of(answer)), None)
-                    else:
-                        self._replies.send("came", group, None, _description(answer))
-                    for group in islice(waiting, 1):
-                        asking.send(group, timeout)
+                    self._tell(*answered)
+                    send(1)
+
+    def _tell(self, group: str, answer: Described | KafkaError) -> None:
+        if isinstance(answer, KafkaError):
+            self._replies.send("came", group, [], None, _fault(fault_of(answer)))
+            return
+        for batch in batches(answer.members, _MEMBERS_IN_A_LINE):
+            rows = [[each.consumer_id, each.client_id, each.host, each.assignment] for each in batch]
+            self._replies.send("came", group, rows)
+        self._replies.send("came", group, [], answer.state)
 
     def _read(self, shards: Sequence[Sequence[Any]], fetch_timeout: float, within: float) -> None:
         """Read the shards side by side, each partition of which is [topic, partition, positions]."""
@@ -129,13 +141,6 @@ class _Worker:
 
 def _fault(fault: Fault) -> list[Any]:
     return [fault.code, fault.message, fault.retriable]
-
-
-def _description(found: Described) -> list[Any]:
-    members = [
-        [member.consumer_id, member.client_id, member.host, member.assignment] for member in found.members
-    ]
-    return [found.state, members]
 
 
 def _reading(reading: Reading) -> list[Any]:

@@ -21,10 +21,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import Any, TypeVar
 
 import attrs
+import structlog
 import trio
 
 from klag_trio.domain.offsets import Fault
@@ -36,6 +38,7 @@ _COMMAND = (sys.executable, "-P", "-m", "klag_trio.kafka.limits", "klag_trio.kaf
 _OVERTIME_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 0.5
 _LAST_WORDS = 300
+_TELL_SECONDS = 600.0
 _LATE = Fault("_TIMED_OUT", "the process that reads did not answer in time", retriable=True)
 
 
@@ -69,11 +72,17 @@ class WorkerProcess:
     """The worker of one cluster, started when it is first asked; it answers one request at a time."""
 
     def __init__(
-        self, asking: Mapping[str, str], reading: Mapping[str, str], log: Callable[[str], None]
+        self,
+        cluster: str,
+        asking: Mapping[str, str],
+        reading: Mapping[str, str],
+        library_log: Callable[[str], None],
     ) -> None:
-        """Take librdkafka's properties for questions and for reading; `log` gets its lines."""
+        """Take librdkafka's properties for questions and for reading; `library_log` gets its lines."""
         self._properties = [asking, reading]
-        self._log = log
+        self._library_log = library_log
+        self._log = structlog.get_logger(__name__).bind(cluster=cluster)
+        self._told_at = -inf
         self._running: _Running | None = None
         self._turn = trio.Lock()
 
@@ -142,16 +151,17 @@ class WorkerProcess:
         Returns what it says in the end, which is nothing or a fault; None where it ended before that.
         """
         await self._send(running, request)
-        unfinished = bytearray()
+        unfinished: list[bytes] = []
         async for received in running.replies:
-            unfinished += received
-            *lines, unfinished = unfinished.split(b"\n")
-            for line in lines:
-                kind, content = json.loads(line)
+            rest, *begun = bytes(received).split(b"\n")
+            unfinished.append(rest)
+            for part in begun:
+                kind, content = json.loads(b"".join(unfinished))
+                unfinished = [part]
                 if kind == "end":
                     said: list[Any] = content
                     return said
-                (self._log if kind == "log" else take)(*content)
+                (self._library_log if kind == "log" else take)(*content)
         return None
 
     async def _send(self, running: _Running, content: object) -> None:
@@ -171,7 +181,12 @@ class WorkerProcess:
         code = running.process.returncode or 0
         how = signal.Signals(-code).name if code < 0 else f"code {code}"
         reason = said.decode(errors="replace").strip().partition("\n")[0]
-        return Fault("crash", f"the process that reads ended with {how}{': ' if reason else ''}{reason}")
+        ended = f"ended with {how}{': ' if reason else ''}{reason}"
+        if trio.current_time() - self._told_at > _TELL_SECONDS:
+            # It may cost no answer in the end, and so be told by nobody else.
+            self._log.warning("the process that reads is replaced", reason=ended)
+            self._told_at = trio.current_time()
+        return Fault("crash", f"the process that reads {ended}")
 
     async def _end(self) -> None:
         running, self._running = self._running, None

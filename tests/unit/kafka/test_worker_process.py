@@ -25,7 +25,7 @@ QUESTION = 0.2
 
 @pytest.fixture
 async def worker() -> AsyncIterator[WorkerProcess]:
-    made = WorkerProcess(NOWHERE, NOWHERE, lambda _: None)
+    made = WorkerProcess("main", NOWHERE, NOWHERE, lambda _: None)
     with trio.fail_after(SECONDS):
         yield made
     await made.end()
@@ -115,7 +115,7 @@ async def test_where_none_can_be_started_it_says_why(
 
 
 async def test_what_librdkafka_refuses_is_told_and_ends_nothing() -> None:
-    worker = WorkerProcess({"no.such.property": ""}, NOWHERE, lambda _: None)
+    worker = WorkerProcess("main", {"no.such.property": ""}, NOWHERE, lambda _: None)
     before = set(children())
     with pytest.raises(WorkerError) as refused:
         await codes(worker)
