@@ -49,7 +49,7 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# No tini: klag-trio handles SIGTERM and SIGINT itself, also as process 1, and starts no processes that it could orphan.
+# No tini: klag-trio handles SIGTERM and SIGINT itself, also as process 1, and waits for the processes that it starts.
 ENTRYPOINT ["klag-trio"]
 
 FROM build AS kerberos-build
