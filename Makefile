@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CYCLES ?= 2000
+MINUTES ?= 20
 TIMES ?= 20
 # Most tests wait more than they compute, so that there may be more of them at once than there are cores.
 WORKERS ?= 4
 PARALLEL = $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadgroup)
 # What is no part of make test, by marker (pyproject.toml): each has a target of its own.
-ELSEWHERE := browser or compose or faults or helm or image or kerberos or kubernetes or load or otlp or tools
+ELSEWHERE := browser or compose or faults or flips or helm or image or kerberos or kubernetes or load or otlp or tools
 # Where tests wait for something real.
 WAITING := tests/broker tests/program tests/unit/services tests/unit/kafka tests/unit/kubernetes $(wildcard tests/unit/test_*.py)
 FOR_TESTS := curl:curl java:default-jre-headless mvn:maven openssl:openssl promtool:prometheus unshare:util-linux
@@ -134,7 +135,7 @@ test-otlp: setup  ## OTLP export to a real collector, which Go builds the first 
 	@$(BIN)/python test-stack collector
 	$(BIN)/pytest -m otlp $(ARGS)
 
-.PHONY: reliability soak test-faults
+.PHONY: reliability soak test-faults test-flips
 reliability: setup  ## what the last make test-faults and make soak measured, into docs/reliability.md
 	PYTHONPATH=test-stack $(BIN)/python -m tests.faults
 
@@ -142,6 +143,11 @@ test-faults: setup  ## everything that a Kafka estate does to klag-trio, on thre
 	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl prlimit:util-linux unshare:util-linux
 	@$(BIN)/python test-stack kafka fetch
 	$(BIN)/pytest -m faults $(ARGS)
+
+test-flips: setup  ## answers with changed bytes, MINUTES=20 of them; SEED=1 for the same changes as before
+	@scripts/install-missing gdb:gdb java:default-jre-headless mvn:maven
+	@$(BIN)/python test-stack kafka fetch
+	MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/pytest -m flips $(ARGS)
 
 soak: setup  ## topics and groups that come and go, CYCLES=2000: what klag-trio holds meanwhile
 	@scripts/install-missing java:default-jre-headless mvn:maven

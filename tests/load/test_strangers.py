@@ -1,23 +1,30 @@
-"""A record that takes seconds and a gigabyte to unpack costs only its own group anything."""
+"""What takes a stranger long to write, or the process that reads long to read: it ends and blinds nothing."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks.family import status_bytes
 from confluent_kafka import Producer
 from tests.broker.driver import KafkaDriver
-from tests.broker.waiting import SECONDS, unique
-from tests.program.hostile import watching
+from tests.broker.stranger import commit_as_many_groups, subscribing
+from tests.broker.waiting import SECONDS, unique, wait_until
+from tests.program.hostile import LAG, TIME_LAG, watching
+from tests.program.scenes import up
+
+from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import Kafka
 
+# What librdkafka takes of any array in an answer about groups.
+MOST = 100_000
 UNPACKED = 900_000_000
-TIME_LAG = "kafka_consumergroup_group_max_lag_seconds"
 CYCLES = 9
 
 
@@ -45,6 +52,43 @@ def test_a_record_that_unpacks_to_900_mb_costs_no_other_group_its_time_lag(
                 assert 200 == program.get("/health")[0]
             clusters.program.next_cycle("calm")
             print(f"peak: {status_bytes(program.process.pid, 'VmHWM') >> 20} MiB")  # noqa: T201
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[KafkaCluster]:
+    # What is written into it would reach every other klag-trio, too.
+    with KafkaCluster() as cluster:
+        yield cluster
+
+
+@pytest.mark.timeout(300)
+def test_a_member_that_subscribes_to_more_topics_than_librdkafka_reads_costs_the_members_of_its_group(
+    own_kafka: KafkaCluster, tmp_path: Path
+) -> None:
+    name, bootstrap = unique("strangers"), own_kafka.bootstrap_servers
+    many = [b"%05x" % number for number in range(MOST + 1)]
+    with watching(own_kafka, tmp_path, name=name) as clusters, ExitStack() as members:
+        # It has to come after another member, and they come in any order.
+        for group in ("first", "second", "third", "fourth"):
+            for topics in ([b"real"], many, [b"real"]):
+                members.enter_context(subscribing(bootstrap, clusters.group(group), topics))
+        wait_until(lambda: "crash" in clusters.errors("members"), "a group is left out", 60)
+        clusters.survive()
+
+
+@pytest.mark.timeout(600)
+def test_more_groups_than_librdkafka_lists_are_listed(own_kafka: KafkaCluster, tmp_path: Path) -> None:
+    name, bootstrap = unique("strangers"), own_kafka.bootstrap_servers
+    late = f"{name}-hostile-late"
+    with watching(own_kafka, tmp_path, name=name) as clusters, KafkaDriver(bootstrap) as driver:
+        commit_as_many_groups(bootstrap, f"{name}-calm", MOST + 1, prefix=b"other-")
+        wait_until(lambda: "crash" in clusters.errors("groups"), "it ends the process that lists", 60)
+        driver.commit(late, {(f"{name}-hostile", 0): 4})
+        clusters.program.shows(6, lambda page: page.value(LAG, group=late), 60)
+        for cluster in ("hostile", "calm"):
+            page = clusters.program.next_cycle(cluster)
+            assert 1 == up(page, cluster)
+            assert 7 == page.value(LAG, cluster_name=cluster, group=f"{name}-{cluster}")
 
 
 def write(bootstrap: str, topic: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import Kafka
 
 LAG = "kafka_consumergroup_group_sum_lag"
+TIME_LAG = "kafka_consumergroup_group_max_lag_seconds"
 CYCLES = 2
 
 

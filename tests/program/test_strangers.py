@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.broker.driver import KafkaDriver
-from tests.broker.stranger import assignment, owning
+from tests.broker.stranger import assignment, owning, write_gzip_of_two_members
 from tests.broker.waiting import unique, wait_until
-from tests.program.hostile import LAG, Clusters, watching
+from tests.program.hostile import LAG, TIME_LAG, Clusters, watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +104,26 @@ def test_a_group_that_changes_its_protocol_between_listing_and_description_is_le
         clusters.survive()
         # Most of the time librdkafka aborts, and now and then it says _DESTROY.
         wait_until(lambda: "crash" in clusters.errors("members"), "the group is left out")
+        clusters.survive()
+
+
+def test_a_batch_that_ends_the_process_which_reads_it_costs_its_own_partition_its_time_lag(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    name = unique("strangers")
+    poison, innocent, moves = f"{name}-hostile-poison", f"{name}-hostile", 4
+    with KafkaDriver(kafka.bootstrap_servers) as driver, watching(kafka, tmp_path, name=name) as clusters:
+        driver.create_topic(poison)
+        write_gzip_of_two_members(kafka.bootstrap_servers, poison)
+        driver.commit(f"{name}-hostile-victim", {(poison, 0): 0})
+        wait_until(lambda: "crash" in clusters.errors("timestamps"), "the batch is read")
+        driver.produce(innocent, n=moves)
+        for move in range(moves):
+            # Each time at another record, which has to be read.
+            driver.commit(innocent, {(innocent, 0): 4 + move})
+            page = clusters.program.next_cycle("hostile")
+            assert page.value(TIME_LAG, cluster_name="hostile", group=innocent) is not None
+            assert page.value(TIME_LAG, cluster_name="hostile", group=f"{name}-hostile-victim") is None
         clusters.survive()
 
 
