@@ -1,29 +1,36 @@
-"""`python -m klag_trio.kafka.limits MODULE`: runs a module with an end to the memory that it may take.
-
-The limits are set before the module's process begins: the C library looks once, at its start, how large the
-stacks of threads are to be, and each counts as a whole.
-"""
+"""An end to the memory of a process."""
 
 from __future__ import annotations
 
-import os
+import ctypes
 import resource
-import sys
+import threading
 
 MEMORY_BYTES = 256 * 1024 * 1024
-"""What the module may take, its stacks included."""
-_STACK_BYTES = 1024 * 1024
+"""What the process may take, the stacks of its threads included."""
+
+# librdkafka has a thread for each broker in each of its clients, and a stack counts as a whole, which is 8 MiB
+# by default. Those of another C library, musl, are half as large as this.
+_STACK_BYTES = 256 * 1024
+_PYTHON_STACK_BYTES = 1024 * 1024
+_ATTRIBUTES_BYTES = 128
+
+
+def limit_memory() -> None:
+    """Let memory end, before any thread starts: where it does, whatever wants more ends the process."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "pthread_setattr_default_np"):  # glibc and musl
+        attributes = ctypes.create_string_buffer(_ATTRIBUTES_BYTES)
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(_STACK_BYTES))
+        libc.pthread_setattr_default_np(attributes)
+    threading.stack_size(_PYTHON_STACK_BYTES)
+    _lower(resource.RLIMIT_DATA, MEMORY_BYTES)
+    # It is expected to end by a signal now and then, and nobody wants a core of each time.
+    _lower(resource.RLIMIT_CORE, 0)
 
 
 def _lower(limit: int, wanted: int) -> None:
     _, hard = resource.getrlimit(limit)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(limit, (most, hard))
-
-
-if __name__ == "__main__":
-    _lower(resource.RLIMIT_DATA, MEMORY_BYTES)
-    _lower(resource.RLIMIT_STACK, _STACK_BYTES)
-    # It is expected to end by a signal now and then, and whose disk would the cores fill?
-    _lower(resource.RLIMIT_CORE, 0)
-    os.execv(sys.executable, [sys.executable, "-P", "-m", sys.argv[1]])  # noqa: S606 - no shell is wanted

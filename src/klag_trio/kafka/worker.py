@@ -28,6 +28,7 @@ from klag_trio.kafka.coordinators import DESCRIPTION, Coordinators, Described
 from klag_trio.kafka.faults import fault_of
 from klag_trio.kafka.fetcher import Fetcher
 from klag_trio.kafka.groups import list_groups
+from klag_trio.kafka.limits import limit_memory
 from klag_trio.kafka.timestamps import TimestampReader
 
 # In a line, each of which names a client may have made 32 KB long: so that none takes long to read.
@@ -158,12 +159,15 @@ def _reading(reading: Reading) -> list[Any]:
 def main() -> None:
     """Answer requests until there are no more to come, which is when whoever asks is gone."""
     allocator.keep_little()
+    limit_memory()
     # Whoever started this ends it; the terminal and service managers send these to all processes at once.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     replies = _Replies(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     # What else is written to stdout is no reply.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    # It is read when this process has ended, and nothing is to wait for that.
+    os.set_blocking(sys.stderr.fileno(), False)
     requests = sys.stdin.buffer
     asking, reading = json.loads(requests.readline())
     worker = _Worker(asking, reading, replies)

@@ -33,7 +33,7 @@ from klag_trio.domain.offsets import Fault
 
 T = TypeVar("T")
 
-_COMMAND = (sys.executable, "-P", "-m", "klag_trio.kafka.limits", "klag_trio.kafka.worker")
+_COMMAND = (sys.executable, "-P", "-m", "klag_trio.kafka.worker")
 # The worker keeps its deadlines itself; this is how late it may be before it is replaced.
 _OVERTIME_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 0.5

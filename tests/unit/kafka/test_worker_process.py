@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,12 +155,30 @@ def test_a_bug_in_it_ends_it_with_its_traceback(process: subprocess.Popen[bytes]
     assert b"KeyError: 'no such thing'" in errors
 
 
-def test_its_memory_has_an_end(tmp_path: Path) -> None:
-    (tmp_path / "greedy.py").write_text(f"bytearray({MEMORY_BYTES // 2})\nbytearray({MEMORY_BYTES})\n")
-    greedy = (sys.executable, "-m", "klag_trio.kafka.limits", "greedy")
-    ended = subprocess.run(
-        greedy, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, timeout=SECONDS
-    )
+def test_its_memory_has_an_end() -> None:
+    code = [
+        "from klag_trio.kafka.limits import limit_memory",
+        "limit_memory()",
+        f"bytearray({MEMORY_BYTES // 2})",
+        f"bytearray({MEMORY_BYTES})",
+    ]
+    ended = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, timeout=SECONDS)
     assert 1 == ended.returncode
-    assert b'greedy.py", line 2' in ended.stderr
+    assert b"line 4" in ended.stderr
     assert ended.stderr.endswith(b"MemoryError\n")
+
+
+def test_the_stacks_of_many_threads_leave_it_room() -> None:
+    code = [
+        "import ctypes, time",
+        "from klag_trio.kafka.limits import limit_memory",
+        "limit_memory()",
+        # As librdkafka starts them, which is not through Python.
+        "libc, thread = ctypes.CDLL(None), ctypes.c_void_p()",
+        "start = lambda: libc.pthread_create(ctypes.byref(thread), None, libc.sleep, ctypes.c_void_p(60))",
+        "print({start() for _ in range(500)})",
+        f"bytearray({MEMORY_BYTES // 4})",
+        "import os; os._exit(0)",
+    ]
+    ended = subprocess.run([sys.executable, "-uc", "\n".join(code)], capture_output=True, timeout=SECONDS)
+    assert (0, b"{0}\n", b"") == (ended.returncode, ended.stdout, ended.stderr)
