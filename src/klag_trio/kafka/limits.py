@@ -9,7 +9,7 @@ import threading
 MEMORY_BYTES = 256 * 1024 * 1024
 """What the process may take, the stacks of its threads included."""
 
-# librdkafka has a thread for each broker in each of its clients, and a stack counts as a whole, which is 8 MiB
+# librdkafka has a thread for each broker in each of its clients, and a stack counts as a whole: 8 MiB
 # by default. Those of another C library, musl, are half as large as this.
 _STACK_BYTES = 256 * 1024
 _PYTHON_STACK_BYTES = 1024 * 1024
