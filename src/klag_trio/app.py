@@ -224,11 +224,18 @@ def _places(web: Web) -> tuple[int, int]:
 
 
 async def _collect(connections: Sequence[Connection], board: Board, config: Config) -> None:
-    """Read every cluster, for ever."""
+    """Read every cluster until this is cancelled."""
+
+    async def collect(connection: Connection) -> None:
+        try:
+            # A new one each time: what it knows of the last cycle belongs to an earlier term.
+            await _collector(connection, board, config).run()
+        finally:
+            await connection.client.worker.end()
+
     async with trio.open_nursery() as nursery:
         for connection in connections:
-            # A new one each time: what it knows of the last cycle belongs to an earlier term.
-            nursery.start_soon(_collector(connection, board, config).run)
+            nursery.start_soon(collect, connection)
 
 
 async def _lead(collect: Callable[[], Awaitable[None]], board: Board) -> None:

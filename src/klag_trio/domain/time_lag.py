@@ -23,6 +23,15 @@ NOT_ALONE = Fault(
 )
 """Of a position in one of several partitions, any of which may have kept the others waiting."""
 
+LATE = Fault("_TIMED_OUT", "the process that reads did not answer in time", retriable=True)
+"""Of all that the process was asked about, for which none of it is to blame."""
+
+NO_PROCESS = "_CRIT_SYS_RESOURCE"
+"""The code where no process could be started to read anything."""
+
+CRASH = "crash"
+"""The code where the process ended of a position."""
+
 _LONGEST_PENALTY = 600.0
 
 
@@ -109,9 +118,9 @@ class _Penalty:
     until: float
 
     @property
-    def is_for_silence(self) -> bool:
-        """Whether nothing came in time: others that are read with the partition may wait in vain too."""
-        return self.fault.code == NOT_ALONE.code
+    def is_contagious(self) -> bool:
+        """Whether others that are read with the partition may get no answer because of it."""
+        return self.fault.code in (NOT_ALONE.code, CRASH)
 
     def lasts(self, now: float) -> bool:
         """Whether its time has not passed, nor the clock been set back since it began."""
@@ -129,7 +138,7 @@ class Plan:
     waiting: Mapping[Key, Fault]
     """Positions that failed and whose turn to be tried again has not come."""
     suspects: frozenset[TopicPartition]
-    """Partitions to be read alone, since they brought nothing in time and no record ever since."""
+    """Partitions to be read alone, since they took others' answers, or may have, and brought none since."""
 
 
 class TimestampCache:
@@ -163,7 +172,7 @@ class TimestampCache:
         now: float,
     ) -> Plan:
         """Tell what is known from what must be read, and forget what nobody wants any more."""
-        self._suspects |= {tp for (tp, _), penalty in self._penalties.items() if penalty.is_for_silence}
+        self._suspects |= {tp for (tp, _), penalty in self._penalties.items() if penalty.is_contagious}
         self._suspects &= {tp for tp, _ in keys}
         self._entries = {key: entry for key, entry in self._entries.items() if key in keys}
         self._penalties = {key: penalty for key, penalty in self._penalties.items() if key in keys}
@@ -208,7 +217,7 @@ class TimestampCache:
         self, key: Key, want: Wanted, answer: FirstRecord | Fault, *, topic_id: str | None, now: float
     ) -> None:
         """Take in what reading brought; without a topic id an answer serves for this cycle only."""
-        if answer == NOT_TRIED:
+        if answer in (NOT_TRIED, LATE) or (isinstance(answer, Fault) and answer.code == NO_PROCESS):
             return
         if isinstance(answer, Fault):
             last = self._penalties.get(key)

@@ -100,32 +100,45 @@ class GroupDescriber:
         now = monotonic()
         self._left_out = {group: left for group, left in self._left_out.items() if now < left[1]}
         deadline = now + self._client.seconds()
-        answers: dict[str, GroupDescription | Fault] = {}
+        states: dict[str, int] = {}
         members: dict[str, list[list[Any]]] = {}
+        faults: dict[str, Fault] = {}
 
         def take(
             group: str, some: list[list[Any]], state: int | None = None, fault: list[Any] | None = None
         ) -> None:
             members.setdefault(group, []).extend(some)
             if fault is not None:
-                answers[group] = self._client.refine(Fault(*fault))
+                faults[group] = self._client.refine(Fault(*fault))
             elif state is not None:  # which comes last
-                answers[group] = _translated(state, members.pop(group), partitions)
+                states[group] = state
+
+        def is_answered(group: str) -> bool:
+            return group in states or group in faults
 
         async def ask(part: Sequence[str]) -> None:
-            members.clear()  # of what died in the middle
+            for group in part:
+                members.pop(group, None)  # where a worker died in the middle of them
             left = max(0.001, deadline - monotonic())
             await self._client.worker.ask(take, "describe", part, self._timeout, left, within=left)
 
-        asked = [group for group in groups if group not in self._left_out]
+        def leave_out(group: str, fault: Fault) -> None:
+            self._left_out[group] = fault, monotonic() + _LEFT_OUT_SECONDS
+
+        def translate() -> dict[str, GroupDescription | Fault]:
+            return {
+                group: _translated(state, members.get(group, []), partitions)
+                for group, state in states.items()
+            }
+
         otherwise = OUT_OF_TURN
         try:
-            guilty = await in_halves(asked, ask, answers.__contains__, deadline)
+            asked = [group for group in groups if group not in self._left_out]
+            await in_halves(asked, ask, is_answered, leave_out, deadline)
         except WorkerError as exc:
             otherwise = self._client.refine(exc.fault)
-        else:
-            until = monotonic() + _LEFT_OUT_SECONDS
-            self._left_out |= {group: (fault, until) for group, fault in guilty.items()}
+        answers = await trio.to_thread.run_sync(translate)
+        answers.update(faults)
         answers.update({group: fault for group, (fault, _) in self._left_out.items()})
         return {group: answers.get(group, otherwise) for group in groups}
 

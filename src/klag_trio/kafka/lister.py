@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 import attrs
+import trio
 from confluent_kafka import ConsumerGroupType, KafkaError
 
 from klag_trio.domain.offsets import (
@@ -76,7 +77,7 @@ class GroupLister:
             await self._client.worker.ask(take, "list", within, within=within)
         if faults and not listed:
             raise ClusterUnavailable("groups", self._client.cause(faults[0]))
-        return GroupListing.merged(listed, faults)
+        return await trio.to_thread.run_sync(GroupListing.merged, listed, faults)
 
     async def _by_older_call(self) -> GroupListing:
         def ask(call: Call) -> GroupListing:

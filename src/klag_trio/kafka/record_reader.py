@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 import attrs
+import trio
 
 from klag_trio.domain.lag import FirstRecord
 from klag_trio.domain.offsets import Fault, TopicPartition
@@ -40,7 +41,11 @@ class _Found:
         for topic, number, position, offset, timestamp in records:
             self.records[TopicPartition(topic, number), position] = FirstRecord(offset, timestamp)
         for topic, number, position, fault in faults:
-            self.faults[TopicPartition(topic, number), position] = self.client.refine(Fault(*fault))
+            found = Fault(*fault)
+            ours = found in (TIMED_OUT, NOT_TRIED)
+            self.faults[TopicPartition(topic, number), position] = (
+                found if ours else self.client.refine(found)
+            )
         self.count += count
         self.bytes += size
 
@@ -124,8 +129,7 @@ class RecordReader:
     ) -> Fault | None:
         """Read partitions together; returns why nothing can be read at all, where that is so."""
 
-        async def ask(part: Sequence[TopicPartition]) -> None:
-            left = max(0.0, deadline - monotonic())
+        def request(part: Sequence[TopicPartition]) -> list[Any]:
             shared = shards(
                 {tp: found.owed(tp) for tp in part},
                 most=self._most,
@@ -133,19 +137,23 @@ class RecordReader:
                 partitions=max(_PARTITIONS_PER_READER, -(-len(part) // _READERS)),
                 length=_POSITIONS_PER_READER,
             )
-            rows = [[[*tp, places] for tp, places in shard.items()] for shard in shared]
+            return [[[*tp, places] for tp, places in shard.items()] for shard in shared]
+
+        async def ask(part: Sequence[TopicPartition]) -> None:
+            rows = await trio.to_thread.run_sync(request, part)
+            left = max(0.0, deadline - monotonic())
             await self._client.worker.ask(found.take, "read", rows, self._fetch_timeout, left, within=left)
 
-        try:
-            guilty = await in_halves(partitions, ask, found.is_answered, deadline)
-        except WorkerError as exc:
-            fault = self._client.refine(exc.fault)
-            found.blame(partitions, fault)
-            return fault
-        for tp, fault in guilty.items():
+        def blame(tp: TopicPartition, fault: Fault) -> None:
             found.blame([tp], fault)
-        found.blame(partitions, NOT_TRIED)
-        return None
+
+        nothing = None
+        try:
+            await in_halves(partitions, ask, found.is_answered, blame, deadline)
+        except WorkerError as exc:
+            nothing = self._client.refine(exc.fault)
+        await trio.to_thread.run_sync(found.blame, partitions, nothing or NOT_TRIED)
+        return nothing
 
     async def rest(self) -> None:
         """Let go of the connections that nobody uses; the next read makes new ones."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from time import monotonic
@@ -23,7 +24,6 @@ from confluent_kafka import KafkaError, KafkaException
 from klag_trio import allocator
 from klag_trio.domain.offsets import Fault, TopicPartition
 from klag_trio.domain.time_lag import Reading
-from klag_trio.kafka.batches import batches
 from klag_trio.kafka.coordinators import DESCRIPTION, Coordinators, Described
 from klag_trio.kafka.faults import fault_of
 from klag_trio.kafka.fetcher import Fetcher
@@ -31,10 +31,11 @@ from klag_trio.kafka.groups import list_groups
 from klag_trio.kafka.limits import limit_memory
 from klag_trio.kafka.timestamps import TimestampReader
 
-# In a line, each of which names a client may have made 32 KB long: so that none takes long to read.
-_GROUPS_IN_A_LINE = 200
-_MEMBERS_IN_A_LINE = 50
+# Of a line, so that none takes long to read, although any name in it may have 32 KB.
+_LINE_BYTES = 64 * 1024
 _DESCRIBED_AT_ONCE = 200
+# The part of a group's time after which, without any answer, as many groups more are asked about.
+_PATIENCE = 0.1
 # Those with large batches; topics come and go as long as the process runs.
 _TOPICS_REMEMBERED = 10_000
 
@@ -78,8 +79,8 @@ class _Worker:
     def _list(self, timeout: float) -> None:
         answer = list_groups(self._coordinators(), timeout)
         groups, errors = ([], [answer]) if isinstance(answer, KafkaError) else answer
-        for batch in batches(groups, _GROUPS_IN_A_LINE):
-            self._replies.send("came", [[group.name, group.state, group.type] for group in batch], [])
+        for rows in _in_lines([group.name, group.state, group.type] for group in groups):
+            self._replies.send("came", rows, [])
         self._replies.send("came", [], [_fault(fault_of(error)) for error in errors])
 
     def _describe(self, groups: Sequence[str], timeout: float, within: float) -> None:
@@ -95,7 +96,11 @@ class _Worker:
         with self._coordinators().asking(DESCRIPTION) as asking:
             send(_DESCRIBED_AT_ONCE)
             while asking.owed:
-                if (answered := asking.receive(timeout)) is not None:
+                answered = asking.receive(_PATIENCE * timeout)
+                if answered is None:
+                    # All wait for coordinators that hang, and may not take the turn of those that do not.
+                    send(asking.owed)
+                else:
                     self._tell(*answered)
                     send(1)
 
@@ -103,8 +108,10 @@ class _Worker:
         if isinstance(answer, KafkaError):
             self._replies.send("came", group, [], None, _fault(fault_of(answer)))
             return
-        for batch in batches(answer.members, _MEMBERS_IN_A_LINE):
-            rows = [[each.consumer_id, each.client_id, each.host, each.assignment] for each in batch]
+        members = answer.members
+        for rows in _in_lines(
+            [each.consumer_id, each.client_id, each.host, each.assignment] for each in members
+        ):
             self._replies.send("came", group, rows)
         self._replies.send("came", group, [], answer.state)
 
@@ -114,7 +121,11 @@ class _Worker:
             del self._pass_of[next(iter(self._pass_of))]
 
         def came(reading: Reading) -> None:
-            self._replies.send("came", *_reading(reading))
+            for rows in _in_lines(_records(reading)):
+                self._replies.send("came", rows, [], 0, 0)
+            for rows in _in_lines(_faults(reading)):
+                self._replies.send("came", [], rows, 0, 0)
+            self._replies.send("came", [], [], reading.count, reading.bytes)
 
         def read(reader: TimestampReader, shard: Sequence[Any]) -> None:
             wanted = {TopicPartition(topic, number): positions for topic, number, positions in shard}
@@ -144,16 +155,37 @@ def _fault(fault: Fault) -> list[Any]:
     return [fault.code, fault.message, fault.retriable]
 
 
-def _reading(reading: Reading) -> list[Any]:
-    return [
-        [
-            [*tp, position, record.offset, record.timestamp]
-            for (tp, position), record in reading.records.items()
-        ],
-        [[*tp, place, _fault(fault)] for (tp, place), fault in reading.faults.items()],
-        reading.count,
-        reading.bytes,
-    ]
+def _records(reading: Reading) -> Iterator[list[Any]]:
+    for (tp, position), record in reading.records.items():
+        yield [*tp, position, record.offset, record.timestamp]
+
+
+def _faults(reading: Reading) -> Iterator[list[Any]]:
+    for (tp, position), fault in reading.faults.items():
+        yield [*tp, position, _fault(fault)]
+
+
+def _in_lines(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
+    """The rows, in lists that make a line each."""
+    line: list[list[Any]] = []
+    size = 0
+    for row in rows:
+        line.append(row)
+        # A character may take six bytes.
+        size += sum(6 * len(cell) if isinstance(cell, str) else 20 for cell in row)
+        if size > _LINE_BYTES:
+            yield line
+            line, size = [], 0
+    if line:
+        yield line
+
+
+def _end_with(requests: BinaryIO) -> None:
+    """End as soon as whoever asks is gone, whatever is under way."""
+    asker = select.poll()
+    asker.register(requests, 0)
+    asker.poll()  # which is never ready but for a hang-up
+    os._exit(0)
 
 
 def main() -> None:
@@ -170,7 +202,9 @@ def main() -> None:
     os.set_blocking(sys.stderr.fileno(), False)
     requests = sys.stdin.buffer
     asking, reading = json.loads(requests.readline())
+    threading.Thread(target=_end_with, args=(requests,), daemon=True).start()
     worker = _Worker(asking, reading, replies)
+    replies.send("ready")
     for line in requests:
         operation, *arguments = json.loads(line)
         try:

@@ -20,6 +20,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from time import monotonic
@@ -30,16 +31,17 @@ import structlog
 import trio
 
 from klag_trio.domain.offsets import Fault
+from klag_trio.domain.time_lag import CRASH, LATE, NO_PROCESS
 
 T = TypeVar("T")
 
 _COMMAND = (sys.executable, "-P", "-m", "klag_trio.kafka.worker")
 # The worker keeps its deadlines itself; this is how late it may be before it is replaced.
 _OVERTIME_SECONDS = 2.0
-_LAST_WORDS_SECONDS = 0.5
-_LAST_WORDS = 300
+_STARTING_SECONDS = 30.0
+_ENDING_SECONDS = 1.0
 _TELL_SECONDS = 600.0
-_LATE = Fault("_TIMED_OUT", "the process that reads did not answer in time", retriable=True)
+_REASON = 300
 
 
 class WorkerError(Exception):
@@ -58,7 +60,7 @@ class WorkerDied(WorkerError):
         self.fresh = fresh
 
 
-@attrs.frozen
+@attrs.define
 class _Running:
     """The process and its pipes."""
 
@@ -66,6 +68,43 @@ class _Running:
     requests: trio.abc.SendStream
     replies: trio.abc.ReceiveStream
     words: trio.abc.ReceiveStream
+    _lines: deque[bytes] = attrs.field(factory=deque)
+    _begun: list[bytes] = attrs.field(factory=list)
+
+    async def send(self, content: object) -> None:
+        # In a thread: it may be about 100,000 partitions.
+        line = await trio.to_thread.run_sync(json.dumps, content)
+        try:
+            await self.requests.send_all(line.encode() + b"\n")
+        except trio.BrokenResourceError:
+            return  # It has ended, as what it says will show.
+
+    async def receive(self) -> tuple[str, list[Any]] | None:
+        """What it says next; None where it has ended."""
+        while not self._lines:
+            received = await self.replies.receive_some()
+            if not received:
+                return None
+            rest, *lines = bytes(received).split(b"\n")
+            self._begun.append(rest)
+            for line in lines:
+                self._lines.append(b"".join(self._begun))
+                self._begun = [line]
+        kind, content = json.loads(self._lines.popleft())
+        return kind, content
+
+    async def end(self) -> str:
+        """End it, and return what it wrote to stderr."""
+        said = bytearray()
+        with trio.CancelScope(shield=True):
+            self.process.kill()
+            with trio.move_on_after(_ENDING_SECONDS):
+                await self.process.wait()
+                while more := await self.words.receive_some():
+                    said += more
+            for stream in (self.requests, self.replies, self.words):
+                await stream.aclose()
+        return said.decode(errors="replace").strip()
 
 
 class WorkerProcess:
@@ -98,15 +137,15 @@ class WorkerProcess:
         """
         async with self._turn:
             fresh = self._running is None
+            running = self._running or await self._start()
             try:
-                running = self._running or await self._start()
                 with trio.fail_after(within + _OVERTIME_SECONDS):
                     last = await self._converse(running, take, [operation, *arguments])
             except BaseException as exc:
                 # Whatever it says next would be taken for an answer to something else.
                 await self._end()
                 if isinstance(exc, trio.TooSlowError):
-                    raise WorkerError(_LATE) from None
+                    raise WorkerError(LATE) from None
                 raise
             if last is None:
                 raise WorkerDied(await self._bury(running), fresh=fresh)
@@ -136,11 +175,20 @@ class WorkerProcess:
                     _COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
                 )
         except OSError as exc:
-            reason = f"no process for reading: {exc.strerror}"
-            raise WorkerError(Fault("_CRIT_SYS_RESOURCE", reason, retriable=True)) from None
+            raise WorkerError(_no_process(str(exc.strerror))) from None
         streams: Any = (process.stdin, process.stdout, process.stderr)
-        self._running = running = _Running(process, *streams)
-        await self._send(running, self._properties)
+        running = _Running(process, *streams)
+        ready = None
+        try:
+            with trio.move_on_after(_STARTING_SECONDS):
+                await running.send(self._properties)
+                ready = await running.receive()
+        finally:
+            if ready is None:
+                said = await running.end()
+        if ready is None:
+            raise WorkerError(_no_process(said.rpartition("\n")[2]))
+        self._running = running
         return running
 
     async def _converse(
@@ -150,52 +198,41 @@ class WorkerProcess:
 
         Returns what it says in the end, which is nothing or a fault; None where it ended before that.
         """
-        await self._send(running, request)
-        unfinished: list[bytes] = []
-        async for received in running.replies:
-            rest, *begun = bytes(received).split(b"\n")
-            unfinished.append(rest)
-            for part in begun:
-                kind, content = json.loads(b"".join(unfinished))
-                unfinished = [part]
-                if kind == "end":
-                    said: list[Any] = content
-                    return said
-                (self._library_log if kind == "log" else take)(*content)
+        await running.send(request)
+        while (said := await running.receive()) is not None:
+            kind, content = said
+            if kind == "end":
+                return content
+            (self._library_log if kind == "log" else take)(*content)
         return None
-
-    async def _send(self, running: _Running, content: object) -> None:
-        try:
-            await running.requests.send_all(json.dumps(content).encode() + b"\n")
-        except trio.BrokenResourceError:
-            return  # It has ended, as what it says will show.
 
     async def _bury(self, running: _Running) -> Fault:
         """End what is left of a worker that ended by itself, and tell of what."""
-        said = b""
-        with trio.CancelScope(shield=True):
-            with trio.move_on_after(_LAST_WORDS_SECONDS):
-                said = bytes(await running.words.receive_some(_LAST_WORDS))
-                await running.process.wait()
-            await self._end()
+        self._running = None
+        with trio.move_on_after(_ENDING_SECONDS):
+            await running.process.wait()
+        said = await running.end()
         code = running.process.returncode or 0
+        if code > 0:
+            self._log.error("a bug ended the process that reads", output=said)
+        lines = said.splitlines() or [""]
+        reason = next((line for line in lines if "ssert" in line), lines[-1])[:_REASON]
         how = signal.Signals(-code).name if code < 0 else f"code {code}"
-        reason = said.decode(errors="replace").strip().partition("\n")[0]
         ended = f"ended with {how}{': ' if reason else ''}{reason}"
         if trio.current_time() - self._told_at > _TELL_SECONDS:
             # It may cost no answer in the end, and so be told by nobody else.
             self._log.warning("the process that reads is replaced", reason=ended)
             self._told_at = trio.current_time()
-        return Fault("crash", f"the process that reads {ended}")
+        return Fault(CRASH, f"the process that reads {ended}")
 
     async def _end(self) -> None:
         running, self._running = self._running, None
         if running is not None:
-            with trio.CancelScope(shield=True):
-                running.process.kill()
-                await running.process.wait()
-                for stream in (running.requests, running.replies, running.words):
-                    await stream.aclose()
+            await running.end()
+
+
+def _no_process(reason: str) -> Fault:
+    return Fault(NO_PROCESS, f"no process that reads: {reason}", retriable=True)
 
 
 def _nothing(*_: object) -> None:
@@ -206,28 +243,27 @@ async def in_halves(
     items: Sequence[T],
     ask: Callable[[Sequence[T]], Awaitable[None]],
     is_answered: Callable[[T], bool],
+    blame: Callable[[T, Fault], None],
     deadline: float,
-) -> Mapping[T, Fault]:
+) -> None:
     """Ask about all, and where the worker dies about each half of what is left, until the deadline.
 
-    Returns those that a fresh worker died of when it was asked about them alone, which no others are blamed
-    for. `deadline` is on `time.monotonic`'s clock.
+    Blamed are those that a fresh worker died of when it was asked about them alone. The larger parts come
+    first, so that what is harmless does not wait for that. `deadline` is on `time.monotonic`'s clock.
 
     Raises:
         WorkerError: it brought no answer, and did not die of what it was asked about.
 
     """
-    guilty: dict[T, Fault] = {}
-    waiting = [items] if items else []
+    waiting = deque([items] if items else [])
     while waiting and monotonic() < deadline:
-        part = waiting.pop()
+        part = waiting.popleft()
         try:
             await ask(part)
         except WorkerDied as exc:
             if len(part) == 1 and exc.fresh:
-                guilty[part[0]] = exc.fault
+                blame(part[0], exc.fault)
                 continue
             left = [item for item in part if not is_answered(item)]
             middle = len(left) // 2
-            waiting += [half for half in (left[middle:], left[:middle]) if half]
-    return guilty
+            waiting += [half for half in (left[:middle], left[middle:]) if half]

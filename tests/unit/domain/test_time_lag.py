@@ -13,6 +13,9 @@ from tests.unit.domain.snapshots import FAILED, NOW, T0, T1, snapshot, snapshots
 from klag_trio.domain.lag import NOTHING_LEFT, FirstRecord
 from klag_trio.domain.offsets import CleanupPolicy, ClusterSnapshot, Fault, TopicPartition
 from klag_trio.domain.time_lag import (
+    CRASH,
+    LATE,
+    NO_PROCESS,
     NOT_ALONE,
     NOT_TRIED,
     Key,
@@ -343,10 +346,19 @@ def test_what_the_cycle_had_no_time_to_try_is_tried_in_the_next() -> None:
     assert {KEY: WANT} == plan(cache, {KEY: WANT}).unread
 
 
-def test_what_brought_nothing_in_time_is_read_alone_until_it_brings_a_record() -> None:
+@pytest.mark.parametrize("fault", [LATE, Fault(NO_PROCESS, "no process that reads", retriable=True)])
+def test_what_could_not_be_read_for_want_of_a_process_is_tried_in_the_next_cycle(fault: Fault) -> None:
+    cache = new_cache()
+    cache.store(KEY, WANT, fault, topic_id=None, now=NOW)
+    found = plan(cache, {KEY: WANT})
+    assert ({KEY: WANT}, frozenset()) == (found.unread, found.suspects)
+
+
+@pytest.mark.parametrize("fault", [SILENT, Fault(CRASH, "the process that reads ended with SIGABRT")])
+def test_what_took_the_answers_of_others_is_read_alone_until_it_brings_a_record(fault: Fault) -> None:
     cache = new_cache()
     assert frozenset() == plan(cache, {KEY: WANT}).suspects
-    cache.store(KEY, WANT, SILENT, topic_id=None, now=NOW)
+    cache.store(KEY, WANT, fault, topic_id=None, now=NOW)
     later = NOW + PENALTY
     # Wherever the group has gone meanwhile.
     moved = {(T0, 8): Wanted(8, 10)}

@@ -163,6 +163,15 @@ async def test_only_the_partition_that_ends_the_worker_is_blamed(
     assert len(worker.asked) <= 15
 
 
+async def test_what_is_harmless_does_not_wait_for_all_that_end_the_worker(worker: Worker) -> None:
+    poison = [TopicPartition("poison", number) for number in range(50)]
+    worker.deadly = set(poison)
+    await read(worker, [*poison, *ORDERS])
+    # The first question about nothing that ends it comes long before all that do have been found.
+    first = next(number for number, asked in enumerate(worker.asked) if worker.deadly.isdisjoint(asked))
+    assert first <= 3
+
+
 async def test_several_that_end_the_worker_are_found(worker: Worker) -> None:
     worker.deadly = {ORDERS[3], ORDERS[4], ORDERS[40]}
     reading = await read(worker, ORDERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -93,22 +94,46 @@ async def test_a_question_that_is_given_up_leaves_no_process(worker: WorkerProce
     assert before == set(children())
 
 
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("print('noise', file=sys.stderr); print('it broke', file=sys.stderr)", "code 3: it broke"),
+        (
+            "print('x.c:1: f: Assertion failed', file=sys.stderr); print('a\\nb', file=sys.stderr)",
+            "code 3: x.c",
+        ),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+    ],
+)
 async def test_what_it_says_at_its_end_is_told(
-    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch, last: str, told: str
 ) -> None:
-    ends = "import sys; sys.stdin.readline(); print('*** it broke ***', file=sys.stderr); sys.exit(3)"
-    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", ends))
+    ready = "import os, signal, sys; sys.stdin.readline(); print('[\"ready\", []]', flush=True)"
+    code = f"{ready}; sys.stdin.readline(); {last}; sys.exit(3)"
+    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", code))
     with pytest.raises(WorkerDied) as died:
         await codes(worker)
-    assert "the process that reads ended with code 3: *** it broke ***" == died.value.fault.message
+    assert died.value.fault.message.startswith(f"the process that reads ended with {told}")
     assert died.value.fresh
+
+
+async def test_one_that_does_not_get_ready_is_nobodys_fault(
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(children())
+    fails = "import sys; print('No module named klag_trio', file=sys.stderr); sys.exit(1)"
+    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", fails))
+    with pytest.raises(WorkerError, match="no process that reads: No module named klag_trio") as failed:
+        await codes(worker)
+    assert (WorkerError, "_CRIT_SYS_RESOURCE") == (type(failed.value), failed.value.fault.code)
+    assert before == set(children())
 
 
 async def test_where_none_can_be_started_it_says_why(
     worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_process, "_COMMAND", ("/no/such/python",))
-    with pytest.raises(WorkerError, match="no process for reading: No such file") as failed:
+    with pytest.raises(WorkerError, match="no process that reads: No such file") as failed:
         await codes(worker)
     assert "_CRIT_SYS_RESOURCE" == failed.value.fault.code
 
@@ -139,6 +164,7 @@ def test_it_ends_when_whoever_asks_is_gone_and_not_with_the_terminal(
     assert process.stdout is not None
     process.stdin.write(b'[{}, {}]\n["rest"]\n')
     process.stdin.flush()
+    assert b'["ready", []]\n' == process.stdout.readline()
     assert b'["end", []]\n' == process.stdout.readline()
     for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
@@ -149,10 +175,23 @@ def test_it_ends_when_whoever_asks_is_gone_and_not_with_the_terminal(
     assert 0 == process.wait(SECONDS)
 
 
-def test_a_bug_in_it_ends_it_with_its_traceback(process: subprocess.Popen[bytes]) -> None:
-    said, errors = process.communicate(b'[{}, {}]\n["no such thing"]\n', SECONDS)
-    assert (b"", 1) == (said, process.returncode)
-    assert b"KeyError: 'no such thing'" in errors
+def test_it_ends_in_the_middle_of_a_question_when_whoever_asks_is_gone(
+    process: subprocess.Popen[bytes],
+) -> None:
+    assert process.stdin is not None
+    nowhere = json.dumps([NOWHERE, NOWHERE]).encode()
+    process.stdin.write(nowhere + b'\n["list", 3600]\n')
+    process.stdin.close()
+    assert 0 == process.wait(SECONDS)
+
+
+async def test_a_bug_in_it_is_told_with_its_traceback(
+    worker: WorkerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(WorkerDied) as died:
+        await worker.ask(lambda *_: None, "no such thing")
+    assert "the process that reads ended with code 1: KeyError: 'no such thing'" == died.value.fault.message
+    assert "Traceback (most recent call last)" in capsys.readouterr().out
 
 
 def test_its_memory_has_an_end() -> None:
