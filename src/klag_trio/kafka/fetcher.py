@@ -14,7 +14,7 @@ import os
 import select
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ctypes import byref, c_char_p, c_int, c_void_p
+from ctypes import byref, c_char_p, c_int
 from typing import Any
 
 import attrs
@@ -26,7 +26,6 @@ from klag_trio.kafka.text import text
 
 _NUMBER = struct.Struct("i")
 _NEWS_AT_ONCE = 4096 * _NUMBER.size
-_ALL_TOPICS = 1
 _NO_DESCRIPTOR = -1
 
 
@@ -90,14 +89,10 @@ class Fetcher(Handle):
             KafkaException: there was no answer within `timeout` seconds.
 
         """
-        found = c_void_p()
-        code = self.lib.rd_kafka_metadata(
-            self.handle, _ALL_TOPICS, None, byref(found), max(1, int(timeout * 1000))
-        )
-        self._hand_out_log()
-        if code:
-            raise KafkaException(KafkaError(code))
-        self.lib.rd_kafka_metadata_destroy(found)
+        try:
+            self.ask_for_metadata(timeout, topics=True)
+        finally:
+            self._hand_out_log()
 
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
         """Fetch these partitions too, none of which is fetched yet, from these positions on."""

@@ -56,6 +56,19 @@ class Handle:
         # Errors and statistics, which would be kept until somebody asks for them.
         self.drop([lib.rd_kafka_queue_get_main(self.handle)])
 
+    def ask_for_metadata(self, timeout: float, *, topics: bool) -> None:
+        """Have librdkafka find out which brokers there are, and who leads all topics where those are wanted.
+
+        Raises:
+            KafkaException: there was no answer within `timeout` seconds.
+
+        """
+        found, milliseconds = ctypes.c_void_p(), max(1, int(timeout * 1000))
+        code = self.lib.rd_kafka_metadata(self.handle, int(topics), None, ctypes.byref(found), milliseconds)
+        if code:
+            raise KafkaException(KafkaError(code))
+        self.lib.rd_kafka_metadata_destroy(found)
+
     def request(
         self,
         operation: int,

@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from typing import Any, BinaryIO
@@ -34,6 +35,8 @@ from klag_trio.kafka.timestamps import TimestampReader
 # Of a line, so that none takes long to read, although any name in it may have 32 KB.
 _LINE_BYTES = 64 * 1024
 _DESCRIBED_AT_ONCE = 200
+# The part of a listing's time for finding out which brokers there are.
+_FOR_BROKERS = 0.2
 # The part of a group's time after which, without any answer, as many groups more are asked about.
 _PATIENCE = 0.1
 # Those with large batches; topics come and go as long as the process runs.
@@ -77,7 +80,12 @@ class _Worker:
         return self._kept
 
     def _list(self, timeout: float) -> None:
-        answer = list_groups(self._coordinators(), timeout)
+        deadline = monotonic() + timeout
+        handle = self._coordinators()
+        # Of itself librdkafka does not notice that a broker has gone, and would wait for it each time.
+        with suppress(KafkaException):  # which the listing will say too
+            handle.ask_for_metadata(timeout * _FOR_BROKERS, topics=False)
+        answer = list_groups(handle, max(0.001, deadline - monotonic()))
         groups, errors = ([], [answer]) if isinstance(answer, KafkaError) else answer
         for rows in _in_lines([group.name, group.state, group.type] for group in groups):
             self._replies.send("came", rows, [])
