@@ -9,6 +9,7 @@ from tests.broker.driver import KafkaDriver
 from tests.broker.waiting import unique
 
 from klag_trio.domain.offsets import Fault, GroupState, GroupType, ListedGroup
+from klag_trio.kafka import worker_process
 from klag_trio.kafka.client import Client
 from klag_trio.kafka.lister import GroupLister
 from klag_trio.kafka.worker_process import WorkerDied
@@ -62,3 +63,18 @@ async def test_where_listing_ends_the_worker_the_older_call_lists_for_a_while(
             ListedGroup(GroupState.STABLE),
             ListedGroup(GroupState.UNKNOWN),
         ] == [older.groups[group] for group in ours]
+
+
+async def test_where_no_worker_can_be_started_the_older_call_lists(
+    kafka: Kafka, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_process, "_COMMAND", ("/no/such/python",))
+    topic, group = unique("topic"), unique("group")
+    listing = GroupLister(client)
+    with KafkaDriver(kafka.bootstrap_servers) as driver:
+        driver.create_topic(topic)
+        driver.commit(group, {(topic, 0): 0})
+        for _ in range(2):
+            found = await listing.groups()
+            assert ListedGroup(GroupState.EMPTY) == found.groups[group]
+            assert ["_CRIT_SYS_RESOURCE"] == [fault.code for fault in found.faults]

@@ -18,6 +18,7 @@ from klag_trio.domain.offsets import (
     GroupType,
     ListedGroup,
 )
+from klag_trio.domain.time_lag import NO_PROCESS
 from klag_trio.kafka.client import Call, Client
 from klag_trio.kafka.groups import raw_groups, state_of
 from klag_trio.kafka.worker_process import WorkerDied, WorkerError
@@ -32,8 +33,9 @@ _OLDER_CALL_SECONDS = 600.0
 class GroupLister:
     """Lists the groups of one cluster.
 
-    The worker lists them; where that dies of it, the older call does for ten minutes. That one has no limit,
-    but knows neither the protocol of a group nor, where it is the newer one, its state.
+    The worker lists them; where that dies of it, the older call does for ten minutes, and where it cannot be
+    started for that once. That call has no limit, but knows neither the protocol of a group nor, where that is
+    the newer one, its state.
     """
 
     def __init__(self, client: Client) -> None:
@@ -51,12 +53,14 @@ class GroupLister:
             return await self._by_older_call()
         try:
             return await self._by_worker()
-        except WorkerDied as exc:
-            self._older_until = monotonic() + _OLDER_CALL_SECONDS
+        except WorkerError as exc:
+            if isinstance(exc, WorkerDied):
+                self._older_until = monotonic() + _OLDER_CALL_SECONDS
+            elif exc.fault.code != NO_PROCESS:
+                fault = self._client.cause(self._client.refine(exc.fault))
+                raise ClusterUnavailable("groups", fault) from None
             listing = await self._by_older_call()
             return attrs.evolve(listing, faults=(exc.fault, *listing.faults))
-        except WorkerError as exc:
-            raise ClusterUnavailable("groups", self._client.cause(self._client.refine(exc.fault))) from None
 
     async def _by_worker(self) -> GroupListing:
         listed: list[tuple[str, ListedGroup]] = []
