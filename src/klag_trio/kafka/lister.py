@@ -34,8 +34,8 @@ class GroupLister:
     """Lists the groups of one cluster.
 
     The worker lists them; where that dies of it, the older call does for ten minutes, and where it cannot be
-    started for that once. That call has no limit, but knows neither the protocol of a group nor, where that is
-    the newer one, its state.
+    started for that once. That call has no limit, but knows neither a group's protocol nor, where that is the
+    newer one, its state.
     """
 
     def __init__(self, client: Client) -> None:
