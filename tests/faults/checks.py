@@ -155,8 +155,8 @@ def recovers(seen: Observed, ended: float) -> float:
 def leaves_nothing_behind(seen: Observed, rest: Held) -> None:
     """No more clients, sockets and busy threads than without the fault.
 
-    A client that found its brokers anew may keep another connection to each than one that just began, and there are
-    two that live long: in the main process, and in the one that reads.
+    A client that found its brokers anew may keep another connection to each than one that just began. Two
+    clients live that long: one in the main process, and one in the process that reads.
     """
 
     def settled() -> bool:
