@@ -36,7 +36,7 @@ class Last(trio.abc.Instrument):
         self.spawned = trio.Event()
 
     def task_spawned(self, task):
-        if task.name.endswith("Collector.run"):
+        if task.name.endswith("_collect.<locals>.collect"):
             self.spawned.set()
 
 async def start(nursery, otel):
