@@ -36,13 +36,17 @@ def cpu_ticks(pid: int) -> int:
 
 def socket_inodes(pid: int) -> set[int]:
     """The sockets of the family."""
+    return set[int]().union(*(own_socket_inodes(member) for member in family(pid)))
+
+
+def own_socket_inodes(pid: int) -> set[int]:
+    """The sockets of this process alone."""
     inodes = set()
-    for member in family(pid):
-        for entry in _listed(Path(f"/proc/{member}/fd")):
-            with contextlib.suppress(OSError):
-                target = str(entry.readlink())
-                if target.startswith("socket:["):
-                    inodes.add(int(target[8:-1]))
+    for entry in _listed(Path(f"/proc/{pid}/fd")):
+        with contextlib.suppress(OSError):
+            target = str(entry.readlink())
+            if target.startswith("socket:["):
+                inodes.add(int(target[8:-1]))
     return inodes
 
 

@@ -18,7 +18,7 @@ from typing import Self
 
 import attrs
 
-from benchmarks.family import socket_inodes
+from benchmarks.family import own_socket_inodes
 
 _NETLINK_SOCK_DIAG = 4
 _SOL_NETLINK = 270
@@ -89,7 +89,7 @@ class InboundBytes:
             return self._closed + self._open_bytes() - self._base
 
     def _open_bytes(self) -> int:
-        own = socket_inodes(os.getpid())
+        own = own_socket_inodes(os.getpid())
         found = [c for c in open_connections() if c.remote_port in self._ports]
         self._mine |= {c.local_port for c in found if c.inode in own}
         return sum(c.received for c in found if c.local_port not in self._mine)
