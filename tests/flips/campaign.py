@@ -129,7 +129,9 @@ class Campaign:
             f"Errors of {HOSTILE}: {_listed(self.errors) or 'none'}.",
         ]
         for found, count in self.findings.most_common():
-            parts.append(f"### {count} x `{found}`\n\n{why(found) or 'Not known.'}")
+            parts.append(
+                f"### {count} x `{found}`\n\n{why(found) or 'Not in the list of docs/reliability.md yet.'}"
+            )
             parts.append(f"```\n{self._backtraces[found]}\n```")
         return "\n\n".join([*parts, ""])
 

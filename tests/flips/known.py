@@ -12,10 +12,16 @@ KNOWN = {
     "ApiVersions": r"ApiVersion",
     # Of DescribeTopics too, and where librdkafka looks for the leaders of partitions.
     "Metadata": r"rd_kafka_metadata_|_Metadata|DescribeTopics|_get_leaders|: rko_result\)",
+    "ListGroups and DescribeGroups": r"rd_kafka_(List|Describe)Groups_resp_cb",
     "FindCoordinator": r"FindCoordinator|\.broker_id >= 0\)",
     "ListOffsets": r"ListOffsets",
     "DescribeConfigs": r"DescribeConfigs|Admin_c_Config",
 }
+
+
+def in_library(signature: str) -> bool:
+    """Whether a fatal signal came in librdkafka or confluent_kafka, as the backtrace tells."""
+    return re.match(r"SIG\w+.* in (rd_|cfl_|Admin_)", signature) is not None
 
 
 def why(signature: str) -> str | None:
