@@ -19,11 +19,6 @@ KNOWN = {
 }
 
 
-def in_library(signature: str) -> bool:
-    """Whether a fatal signal came in librdkafka or confluent_kafka, as the backtrace tells."""
-    return re.match(r"SIG\w+.* in (rd_|cfl_|Admin_)", signature) is not None
-
-
 def why(signature: str) -> str | None:
     """The answer that is behind it; None for one that is not known."""
     return next((answer for answer, part in KNOWN.items() if re.search(part, signature)), None)
