@@ -43,8 +43,11 @@ def estate() -> Iterator[tuple[Proxy, str]]:
         proxy = stack.enter_context(proxying())
         proxied = f"127.0.0.1:{proxy.server_address[1]}"
         kafka = KafkaCluster(
-            # A stranger sends no heartbeat: its session lasts as long as this.
-            properties={"group.max.session.timeout.ms": str(_DAY_MS)},
+            # A stranger that has joined says nothing until it leaves.
+            properties={
+                "group.max.session.timeout.ms": str(_DAY_MS),
+                "connections.max.idle.ms": str(_DAY_MS),
+            },
             listeners={"PROXIED": "PLAINTEXT"},
             advertised={"PROXIED": [proxied]},
             heap="320m",

@@ -35,6 +35,8 @@ thread apply all bt 8
 _ENDED = re.compile(r"received signal (SIG\w+)|(exited normally|exited with code \w+|terminated with .*\w)")
 # Its function without what the compiler adds, and its file.
 _FRAME = re.compile(r"^#\d+ +(?:0x\w+ in )?([\w?]+).*?(?: (?:from|at) (\S+))?$", re.MULTILINE)
+_LIBRARIES = re.compile(r"librdkafka|/cimpl\.")
+_HEAP = re.compile(r"^(?:corrupted |double free|(?:malloc|free|realloc|munmap_chunk)\(\): )", re.MULTILINE)
 _LIBC = re.compile(r"/libc\.so|sysdeps/|\./(nptl|stdlib|malloc|assert|string|signal|misc)/")
 _ASSERTION = re.compile(r"(\w+: )(?:Assertion `(.*)' failed\.|assert: (.*) \*\*\*)$", re.MULTILINE)
 _INNERMOST = 3
@@ -45,6 +47,8 @@ class Debugged(Program):
     """A running klag-trio; `process` is its gdb."""
 
     _log_file: Path = attrs.field(kw_only=True)
+    stopped: bool = False
+    """Whether it was ended for what it does."""
 
     @property
     def said_by_gdb(self) -> str:
@@ -111,10 +115,19 @@ def signature(said_by_gdb: str, output: str) -> str:
         return f"{ended[2] if ended else 'ended'}: {said[-200:].strip()}"
     assertion = "".join(f" ({name}{a or b})" for name, a, b in _ASSERTION.findall(said)[-1:])
     found = [(name, file) for name, file in frames(said_by_gdb) if name != "??"]
-    names = [name for name, file in found if re.search(r"librdkafka|/cimpl\.", file)]
+    names = [name for name, file in found if _LIBRARIES.search(file)]
     # Where librdkafka and confluent_kafka have no part in it, any function but libc's.
     names = names or [name for name, file in found if not _LIBC.search(file)]
     return f"{ended[1]}{re.sub('0x[0-9a-f]+', '0x...', assertion)} in {' < '.join(names[:_INNERMOST])}"
+
+
+def died_in_a_library(said_by_gdb: str, output: str) -> bool:
+    """Whether a signal ended it in librdkafka or confluent_kafka, or libc met a heap that they broke."""
+    ended = _ENDED.search(said_by_gdb)
+    if ended is None or ended[2]:
+        return False
+    in_them = any(_LIBRARIES.search(file) for _, file in frames(said_by_gdb))
+    return in_them or _HEAP.search(output.rpartition("\n{")[2]) is not None
 
 
 def frames(said_by_gdb: str) -> list[tuple[str, str]]:
