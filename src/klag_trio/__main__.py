@@ -1,5 +1,5 @@
 """`python -m klag_trio`."""
 
-from klag_trio.cli import main
+from klag_trio.start import main
 
-main(prog_name="klag-trio")
+main()

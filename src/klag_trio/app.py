@@ -31,6 +31,7 @@ from klag_trio.services.server import connection_limit, serve
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
 from klag_trio.services.web_security import OPEN, OUTCOMES, Security, WebSecurity
+from klag_trio.start import IGNORED, STOPS
 
 if TYPE_CHECKING:
     from klag_trio.services.candidacy import Candidacy
@@ -139,8 +140,10 @@ _PLACES_FOR_PROBES = 32
 _DESCRIPTORS_ENOUGH = 512
 
 
-async def run(config: Config, web: Web) -> None:
+async def run(config: Config, web: Web, log_lines_dropped: Callable[[], int]) -> None:
     """Run until SIGINT or SIGTERM; a thread may be left in a call to librdkafka, which ends by itself.
+
+    `log_lines_dropped` counts the log lines that were lost since the start.
 
     Raises:
         StartError: the configuration asks for what cannot be.
@@ -159,6 +162,7 @@ async def run(config: Config, web: Web) -> None:
         time_lag=exporter.timestamp_sampling.enabled,
         staleness_threshold=exporter.staleness_threshold,
         poll_interval=exporter.poll_interval,
+        log_lines_dropped=log_lines_dropped,
         tenure=None if candidate is None else candidate.tenure,
     )
     log = structlog.get_logger(__name__)
@@ -319,12 +323,16 @@ def _time_lag(
 async def _stop_on_signal(
     scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+    log = structlog.get_logger(__name__)
+    with trio.open_signal_receiver(*STOPS, *IGNORED) as received:
         task_status.started()
         async for number in received:
-            structlog.get_logger(__name__).info("stopping", signal=signal.Signals(number).name)
-            scope.cancel()
-            return
+            name = signal.Signals(number).name
+            if number in STOPS:
+                log.info("stopping", signal=name)
+                scope.cancel()
+                return
+            log.info("signal ignored: it changes nothing", signal=name)
 
 
 async def _close(connections: Sequence[Connection]) -> None:

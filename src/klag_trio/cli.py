@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+import attrs
 import click
+import structlog
 import trio
 
 from klag_trio import __version__, allocator, app, check, descriptors, interpreter, logs
 from klag_trio.config import Config, ConfigError, read_config
 from klag_trio.services.server import ListenError
+from klag_trio.start import STOPPED
 
-STOPPED, FAULT, WRONG = 0, 1, 2
-"""Exit codes: stopped as asked; a fault while running; the command line or the configuration is wrong."""
+FAULT, WRONG = 1, 2
+"""Exit codes: a fault while running; the command line or the configuration is wrong."""
+
+# Of a stop, for the lines that nobody has read yet.
+_FOR_LOG_SECONDS = 0.5
 
 _CONFIGS = (Path("config.toml"), Path("/etc/klag-exporter/config.toml"))
 
@@ -92,10 +100,20 @@ def main(
     allocator.keep_little()
     descriptors.take_what_is_used()
     interpreter.stay_responsive()
-    logs.configure(log_level, log_format)
-    context.obj = path
+    if context.invoked_subcommand and _is_default(context, "log_level"):
+        # It says all that it finds; the log would only say it again.
+        log_level = "error"
+    context.obj = _Outer(path, logs.configure(log_level, log_format))
     if context.invoked_subcommand is None:
-        _serve(_read(path), app.Web(web_config, probes))
+        _serve(path, app.Web(web_config, probes), context.obj.log)
+
+
+@attrs.frozen
+class _Outer:
+    """What all commands share."""
+
+    path: Path
+    log: logs.Log
 
 
 @main.command("check")
@@ -103,47 +121,55 @@ def main(
 @click.pass_context
 def check_command(context: click.Context, path: Path) -> None:
     """Say of every cluster whether it can be reached and which permissions are missing."""
-    outer = context.find_root()
-    if outer.get_parameter_source("log_level") is click.core.ParameterSource.DEFAULT:
-        # It says all that it finds; the log would only say it again.
-        logs.configure("error", outer.params["log_format"])
-    given = context.get_parameter_source("path") is not click.core.ParameterSource.DEFAULT
-    config = _read(path if given else context.obj)
+    outer: _Outer = context.obj
+    # One that is stopped has not found out.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    config = _read(outer.path if _is_default(context, "path") else path, outer.log)
     try:
         fine = trio.run(check.check, config, click.echo)
     except app.StartError as exc:
-        _exit(WRONG, str(exc))
-    _leave(STOPPED if fine else FAULT)
+        _exit(outer.log, WRONG, str(exc))
+    _leave(outer.log, STOPPED if fine else FAULT)
 
 
-def _read(path: Path) -> Config:
+def _is_default(context: click.Context, parameter: str) -> bool:
+    return context.get_parameter_source(parameter) is click.core.ParameterSource.DEFAULT
+
+
+def _read(path: Path, log: logs.Log) -> Config:
     try:
         return read_config(path, os.environ)
     except ConfigError as exc:
-        _exit(WRONG, *(f"{path}: {line}" for line in str(exc).splitlines()))
+        _exit(log, WRONG, *(f"{path}: {line}" for line in str(exc).splitlines()))
 
 
-def _serve(config: Config, web: app.Web) -> NoReturn:
+def _serve(path: Path, web: app.Web, log: logs.Log) -> NoReturn:
+    config = _read(path, log)
     try:
-        trio.run(app.run, config, web)
+        trio.run(app.run, config, web, lambda: log.dropped)
     except* app.StartError as group:
-        _exit(WRONG, *map(str, group.exceptions))
+        _exit(log, WRONG, *map(str, group.exceptions))
     except* ConfigError as group:
         lines = [line for exc in group.exceptions for line in str(exc).splitlines()]
-        _exit(WRONG, *(f"{web.config_file}: {line}" for line in lines))
+        _exit(log, WRONG, *(f"{web.config_file}: {line}" for line in lines))
     except* ListenError as group:
-        _exit(FAULT, *map(str, group.exceptions))
-    _leave(STOPPED)
+        _exit(log, FAULT, *map(str, group.exceptions))
+    except* Exception as group:
+        structlog.get_logger(__name__).error("a bug ended klag-trio", exc_info=group)
+        _leave(log, FAULT)
+    _leave(log, STOPPED)
 
 
-def _exit(code: int, *messages: str) -> NoReturn:
+def _exit(log: logs.Log, code: int, *messages: str) -> NoReturn:
     for message in messages:
-        click.echo(f"klag-trio: {message}", err=True)
-    sys.exit(code)
+        log.say(f"klag-trio: {message}")
+    _leave(log, code)
 
 
-def _leave(code: int) -> NoReturn:
+def _leave(log: logs.Log, code: int) -> NoReturn:
     """End without tearing down: a thread that is still inside librdkafka would crash it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    log.flush(_FOR_LOG_SECONDS)
+    with suppress(OSError):
+        sys.stdout.flush()
     os._exit(code)

@@ -64,7 +64,14 @@ async def pushing(
     compression = {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip" if gzip else "none"}
     settings = read_settings(Exporter(otel=otel), compression)
     cluster = Cluster(name="prod", bootstrap_servers="unused:1", labels={"env": 'a "b" ä'})
-    board = Board([cluster], partition_series=True, time_lag=True, staleness_threshold=3600, poll_interval=60)
+    board = Board(
+        [cluster],
+        partition_series=True,
+        time_lag=True,
+        staleness_threshold=3600,
+        poll_interval=60,
+        log_lines_dropped=lambda: 0,
+    )
     board.expect_exports(OUTCOMES)
     cycle = Cycle(trio.current_time(), phases={"offsets": 0.5}, poll_seconds=0.5, report=report)
     await board.publish("prod", cycle)

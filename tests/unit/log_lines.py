@@ -19,7 +19,7 @@ from klag_trio.config import Cluster, Properties
 
 
 def log_lines(level: str, form: str) -> None:
-    logs.configure(level, cast("logs.LogFormat", form))
+    log_to_stderr = logs.configure(level, cast("logs.LogFormat", form))
     log = structlog.get_logger("klag_trio.test").bind(cluster="prod")
     log.debug("a debug line")
     log.info("an info line", group="app", lag=2**60)
@@ -36,6 +36,9 @@ def log_lines(level: str, form: str) -> None:
     except RuntimeError:
         log.exception("a traceback", about=cluster)
     structlog.get_logger("klag_trio.test").info("a hostile line", group="evil\x1b[2J")
+    structlog.get_logger("klag_trio.test").info("a long line", group="g" * 2000)
+    log_to_stderr.flush(60)
+    assert log_to_stderr.dropped == 0
 
 
 for level, form in product(logs.LEVELS, ("text", "json")):
@@ -43,7 +46,6 @@ for level, form in product(logs.LEVELS, ("text", "json")):
         with (Path(sys.argv[1]) / f"{level}.{form}").open("w") as file:
             os.dup2(file.fileno(), 2)
         log_lines(level, form)
-        sys.stderr.flush()
         os._exit(0)
     _, status = os.wait()
     assert status == 0

@@ -77,6 +77,11 @@ def test_no_secret_is_logged_with_what_holds_it(logged: Logged, form: str) -> No
     assert "tell-nobody" not in lines
 
 
+def test_a_long_name_has_an_end(logged: Logged) -> None:
+    (line,) = [line for line in logged("info", "json").splitlines() if "a long line" in line]
+    assert "g" * 1000 + "... (2000 characters)" == json.loads(line)["group"]
+
+
 def test_control_characters_in_a_name_do_not_reach_the_terminal(logged: Logged) -> None:
     lines = logged("info", "text")
     assert "\x1b" not in lines

@@ -146,6 +146,11 @@ LABEL_VALUES_CUT = Family(
     "Label values from Kafka that were cut to 512 bytes, each counted once in every cycle of its cluster.",
     type="counter",
 )
+LOG_LINES_DROPPED = Family(
+    "klag_log_lines_dropped_total",
+    "Log lines that were lost: there was no room to keep them, or they could not be written.",
+    type="counter",
+)
 OTLP_EXPORTS = Family("klag_otlp_exports_total", "OTLP exports by their outcome.", ("outcome",), "counter")
 WEB_CONFIG_RELOADS = Family(
     "klag_web_config_reloads_total",
@@ -189,6 +194,7 @@ STATUS_FAMILIES: tuple[Family, ...] = (
     TIME_LAG_UNREAD,
     NEGATIVE_LAG_CLAMPED,
     LABEL_VALUES_CUT,
+    LOG_LINES_DROPPED,
     OTLP_EXPORTS,
     WEB_CONFIG_RELOADS,
     BUILD_INFO,

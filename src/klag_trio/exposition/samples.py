@@ -134,6 +134,7 @@ def process_blocks(
     up: bool | None,
     leader: bool,
     values_cut: int,
+    log_lines_dropped: int,
     exports: Mapping[str, int],
     reloads: Mapping[str, int],
 ) -> list[Block]:
@@ -149,6 +150,7 @@ def process_blocks(
                 f.UP: [None if up is None else int(up)],
                 f.LEADER: [int(leader)],
                 f.LABEL_VALUES_CUT: [values_cut],
+                f.LOG_LINES_DROPPED: [log_lines_dropped],
             },
             {},
         ),

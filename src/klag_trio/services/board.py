@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import attrs
@@ -95,6 +95,7 @@ class Board:
         time_lag: bool,
         staleness_threshold: float,
         poll_interval: float,
+        log_lines_dropped: Callable[[], int],
         tenure: Tenure | None = None,
     ) -> None:
         self._entries = {
@@ -104,6 +105,7 @@ class Board:
         self._time_lag = time_lag
         self._staleness_threshold = staleness_threshold
         self._poll_interval = poll_interval
+        self._log_lines_dropped = log_lines_dropped
         self._runtime = RuntimeMetrics()
         self._tenure = tenure
         self._started = trio.current_time()
@@ -328,6 +330,7 @@ class Board:
             up=up,
             leader=leader,
             values_cut=self._values_cut,
+            log_lines_dropped=self._log_lines_dropped(),
             exports=self._exports,
             reloads=self._reloads,
         )

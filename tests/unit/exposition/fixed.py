@@ -121,6 +121,7 @@ def bodies(extra: Mapping[text.Format, bytes] | None = None) -> text.Bodies:
         up=True,
         leader=True,
         values_cut=3,
+        log_lines_dropped=6,
         exports={"success": 4},
         reloads={"success": 2},
     )

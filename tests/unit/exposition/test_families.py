@@ -40,6 +40,7 @@ klag_time_lag_read_bytes_total                    counter  cluster_name
 klag_time_lag_unread_partitions                   gauge    cluster_name
 klag_negative_lag_clamped_total                   counter  cluster_name
 klag_label_values_cut_total                       counter
+klag_log_lines_dropped_total                      counter
 klag_otlp_exports_total                           counter  outcome
 klag_web_config_reloads_total                     counter  outcome
 klag_build_info                                   gauge    version

@@ -174,12 +174,13 @@ def test_the_process_is_up_down_or_silent(
     up: bool | None, shown: Mapping[tuple[str, ...], int] | None
 ) -> None:
     blocks = samples.process_blocks(
-        version="1.2.3", up=up, leader=False, values_cut=0, exports={}, reloads={}
+        version="1.2.3", up=up, leader=False, values_cut=0, log_lines_dropped=9, exports={}, reloads={}
     )
     found = series(blocks)
     assert shown == found.get("kafka_lag_exporter_up")
     assert {(): 0} == found["klag_leader"]
     assert {(): 0} == found["klag_label_values_cut_total"]
+    assert {(): 9} == found["klag_log_lines_dropped_total"]
     assert {("1.2.3",): 1} == found["klag_build_info"]
     assert "klag_otlp_exports_total" not in found
 
@@ -193,6 +194,7 @@ def test_the_fixed_clusters_have_a_sample_of_every_family() -> None:
             up=True,
             leader=True,
             values_cut=0,
+            log_lines_dropped=0,
             exports={"success": 4},
             reloads={"success": 2},
         ),

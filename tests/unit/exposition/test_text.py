@@ -215,9 +215,22 @@ def test_one_prefix_is_finished_again_and_again() -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_without_a_cluster_there_is_only_the_process(form: text.Format) -> None:
-    blocks = process_blocks(version="1.2.3", up=None, leader=True, values_cut=0, exports={}, reloads={})
+    blocks = process_blocks(
+        version="1.2.3",
+        up=None,
+        leader=True,
+        values_cut=0,
+        log_lines_dropped=0,
+        exports={},
+        reloads={},
+    )
     bodies = text.finish(text.prefix([]), [text.lines(blocks)], extra=NOTHING)
-    assert {"klag_leader", "klag_label_values_cut", "klag_build_info"} == families(bodies, form).keys()
+    assert families(bodies, form).keys() == {
+        "klag_leader",
+        "klag_label_values_cut",
+        "klag_log_lines_dropped",
+        "klag_build_info",
+    }
 
 
 def test_without_anything_openmetrics_still_ends() -> None:

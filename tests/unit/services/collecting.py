@@ -72,6 +72,7 @@ def make_board(*names: str, poll: float = POLL) -> Board:
         time_lag=False,
         staleness_threshold=THRESHOLD,
         poll_interval=poll,
+        log_lines_dropped=lambda: 0,
     )
 
 

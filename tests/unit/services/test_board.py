@@ -29,6 +29,7 @@ def make_board(*names: str, partition_series: bool = True) -> Board:
         time_lag=False,
         staleness_threshold=THRESHOLD,
         poll_interval=POLL,
+        log_lines_dropped=lambda: 5,
     )
 
 
@@ -157,6 +158,7 @@ async def test_clamped_rows_add_up_over_the_cycles(virtual_time: MockClock) -> N
 async def test_label_values_that_were_cut_add_up_over_cycles_and_clusters(virtual_time: MockClock) -> None:
     board = make_board("a", "b")
     assert {(): 0.0} == exported(board, "klag_label_values_cut_total")
+    assert {(): 5.0} == exported(board, "klag_log_lines_dropped_total")
     long = group_report("app", "x" * 600, "y" * 600)
     for name in ("a", "a", "b"):
         await board.publish(name, cycle(long))

@@ -22,6 +22,7 @@ def make_board(tenure: Tenure) -> Board:
         time_lag=False,
         staleness_threshold=THRESHOLD,
         poll_interval=POLL,
+        log_lines_dropped=lambda: 0,
         tenure=tenure,
     )
 
