@@ -7,7 +7,6 @@ import resource
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
 
 STOPPED = 0
 """The exit code where it was stopped as asked."""
@@ -33,7 +32,7 @@ def main() -> None:
     command_line(prog_name="klag-trio")
 
 
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+def _stop(_number: int, _frame: FrameType | None) -> None:
     """End at once: either nothing has begun yet, or somebody asks for the second time."""
     os._exit(STOPPED)
 

@@ -81,27 +81,43 @@ class WebSecurity:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Follow the files for ever; what cannot be used is logged and counted once and changes nothing."""
+        """Follow the files until cancelled.
+
+        A change is taken when two looks saw the same bytes: a file may be half written. What cannot be used
+        is logged and counted once and changes nothing.
+        """
         task_status.started()
+        seen: _Attempt | None = None
         while True:
             await trio.sleep(_LOOK_EVERY)
-            before = self._attempt
-            attempt = await trio.to_thread.run_sync(
-                _attempt_if_changed, self._path, before, limiter=self._threads
+            before = seen
+            seen = await trio.to_thread.run_sync(
+                _look, self._path, self._attempt, before, limiter=self._threads
             )
-            if attempt is None:
+            if seen is None or seen is not before:
                 continue
-            self._attempt = attempt
-            problem = self._take(attempt.outcome)
+            self._attempt, seen = seen, None
+            earlier = self.current
+            problem = self._take(self._attempt.outcome)
             count("success" if problem is None else "failure")
             if problem is None:
-                _log.info("the web config has changed and holds from now on", file=str(self._path))
+                self._tell(_lowered(earlier, self.current))
             else:
                 _log.error(
                     "the web config has changed and cannot be used: the one before goes on to hold",
                     file=str(self._path),
                     problems=str(problem).splitlines(),
                 )
+
+    def _tell(self, lowered: list[str]) -> None:
+        if lowered:
+            _log.warning(
+                "the web config has changed and asks less of clients from now on",
+                file=str(self._path),
+                lowered=lowered,
+            )
+        else:
+            _log.info("the web config has changed and holds from now on", file=str(self._path))
 
     def _take(self, outcome: Security | ConfigError) -> ConfigError | None:
         if isinstance(outcome, ConfigError):
@@ -121,9 +137,27 @@ class WebSecurity:
         return None
 
 
-def _attempt_if_changed(path: Path, before: _Attempt) -> _Attempt | None:
-    contents = [_read(watched) for watched in before.paths]
-    return None if list(map(_fingerprint, contents)) == before.fingerprint else _attempt(path)
+def _lowered(before: Security, after: Security) -> list[str]:
+    """The keys by which a change asks less of clients. That TLS or users go is no change that is taken."""
+    if before.tls is None or after.tls is None:
+        return []
+    lowered = {
+        "tls_server_config.client_auth_type": after.tls.verify_mode < before.tls.verify_mode,
+        "tls_server_config.client_allowed_sans": before.allowed_sans and not after.allowed_sans,
+        "tls_server_config.min_version": after.tls.minimum_version < before.tls.minimum_version,
+    }
+    return [key for key, is_lower in lowered.items() if is_lower]
+
+
+def _look(path: Path, held: _Attempt, seen: _Attempt | None) -> _Attempt | None:
+    """What the files ask for where that is not what holds: `seen` where they are still as they were then."""
+    if _is_unchanged(held):
+        return None
+    return seen if seen is not None and _is_unchanged(seen) else _attempt(path)
+
+
+def _is_unchanged(attempt: _Attempt) -> bool:
+    return attempt.fingerprint == [_fingerprint(_read(path)) for path in attempt.paths]
 
 
 def _attempt(path: Path) -> _Attempt:

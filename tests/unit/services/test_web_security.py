@@ -12,6 +12,7 @@ from typing import Any
 import bcrypt
 import pytest
 import trio
+import yaml
 from cryptography.hazmat.primitives import serialization
 from structlog.typing import EventDict
 from tests.unit.services.certificates import Authority, ask_tls, client_context, connect_tls
@@ -26,6 +27,7 @@ from klag_trio.services.web_security import WebSecurity
 REFUSED = (ssl.SSLError, trio.BrokenResourceError, EOFError)
 CANNOT = "the web config has changed and cannot be used: the one before goes on to hold"
 CHANGED = "the web config has changed and holds from now on"
+LESS = "the web config has changed and asks less of clients from now on"
 HEALTH = request("/health")
 
 
@@ -42,15 +44,15 @@ def authority() -> Authority:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """A file that is looked at many times a second, once for each look."""
     seen: list[Path] = []
-    look = web_security._attempt_if_changed
+    look = web_security._look
 
-    def note(path: Path, before: Any) -> Any:
-        attempt = look(path, before)
+    def note(path: Path, *attempts: Any) -> Any:
+        attempt = look(path, *attempts)
         seen.append(path)
         return attempt
 
     monkeypatch.setattr(web_security, "_LOOK_EVERY", 0.02)
-    monkeypatch.setattr(web_security, "_attempt_if_changed", note)
+    monkeypatch.setattr(web_security, "_look", note)
     return seen
 
 
@@ -171,6 +173,77 @@ async def test_what_cannot_be_used_is_told_and_counted_once_and_changes_nothing(
     logged.clear()
 
 
+MUTUAL = {
+    "client_auth_type": "RequireAndVerifyClientCert",
+    "client_ca_file": "ca.pem",
+    "client_allowed_sans": ["scraper.example"],
+}
+
+
+@pytest.mark.parametrize("cut_before", ["client_auth_type", "client_ca_file", "client_allowed_sans", "- "])
+async def test_a_file_that_is_half_written_lets_nobody_in(
+    tmp_path: Path, authority: Authority, virtual_time: MockClock, logged: list[EventDict], cut_before: str
+) -> None:
+    (tmp_path / "ca.pem").write_text(authority.pem())
+    config = tls_config(tmp_path, authority, **MUTUAL)
+    path = write(tmp_path, yaml.safe_dump(config, sort_keys=False))
+    security = await WebSecurity.load(path)
+    before, whole = security.current, path.read_text()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(security.run, lambda _: None)
+        await trio.sleep(0.5)
+        for _ in range(3):
+            # Each look sees other bytes: somebody is writing.
+            whole = f"# another\n{whole}"
+            path.write_text(whole[: whole.index(cut_before)])
+            await trio.sleep(1)
+            assert before is security.current
+        path.write_text(whole)
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert security.current.tls is not None
+    assert ssl.CERT_REQUIRED == security.current.tls.verify_mode
+    assert {"scraper.example"} == security.current.allowed_sans
+    assert [CHANGED] == [event["event"] for event in logged]
+    logged.clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "lowered"),
+    [
+        ({"client_allowed_sans": None}, ["client_allowed_sans"]),
+        (
+            {"client_auth_type": "VerifyClientCertIfGiven", "client_allowed_sans": None},
+            ["client_auth_type", "client_allowed_sans"],
+        ),
+        (dict.fromkeys(MUTUAL), ["client_auth_type", "client_allowed_sans"]),
+        ({"min_version": "TLS12"}, ["min_version"]),
+        ({"min_version": "TLS12", "cipher_suites": ["TLS_AES_128_GCM_SHA256"]}, []),
+        ({"client_allowed_sans": ["other.example"]}, []),
+        ({"max_version": "TLS13"}, []),
+    ],
+)
+async def test_a_change_that_asks_less_of_clients_says_by_what(
+    tmp_path: Path,
+    authority: Authority,
+    looks: list[Path],
+    logged: list[EventDict],
+    change: dict[str, object],
+    lowered: list[str],
+) -> None:
+    (tmp_path / "ca.pem").write_text(authority.pem())
+    config = tls_config(tmp_path, authority, **MUTUAL, min_version="TLS13")
+    async with secured(tmp_path, config, authority) as site:
+        changed = {**config["tls_server_config"], **change, "curve_preferences": ["X25519"]}
+        site.write({"tls_server_config": {key: value for key, value in changed.items() if value is not None}})
+        await taken(site, "success")
+        (line,) = logged
+        assert (LESS if lowered else CHANGED) == line["event"]
+        assert [f"tls_server_config.{key}" for key in lowered] == line.get("lowered", [])
+        assert ("warning" if lowered else "info") == line["log_level"]
+    logged.clear()
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 async def test_users_change_and_are_asked_on_connections_that_stay(
     tmp_path: Path, authority: Authority, looks: list[Path], logged: list[EventDict], encrypted: bool
@@ -217,7 +290,7 @@ async def test_a_mounted_secret_is_followed_when_its_link_moves(
         (tmp_path / "next").symlink_to("two")
         (tmp_path / "next").replace(tmp_path / "..data")
         await until(lambda: counted == ["success"])
-        assert trio.current_time() - moved < 2
+        assert trio.current_time() - moved < 3
         nursery.cancel_scope.cancel()
     assert first is not security.current
     logged.clear()
