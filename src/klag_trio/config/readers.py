@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -27,8 +27,10 @@ S = TypeVar("S", bound=str)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _SERVER = re.compile(
-    r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.%-]+)(?::(?P<port>[0-9]{1,5}))?"
 )
+# Of what is wrong only this is shown: anywhere else there may be a password.
+_SHOWN = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]*\]?|[\w.%\s-]*)(?::[0-9]*)?/?")
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 DNS_NAME = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
 
@@ -220,9 +222,10 @@ def bootstrap_servers(node: Node) -> str:
     value = string(node, expected := 'one or more brokers such as "kafka1:9092,kafka2:9092"')
     servers = [server.strip() for server in value.split(",")]
     matches = [_SERVER.fullmatch(server) for server in servers]
-    if not all(found and 1 <= int(found["port"] or 9092) <= 65535 for found in matches):
-        # An @ may follow a password.
-        raise WrongValueError(f"expected {expected}", None if "@" in value else describe(node))
+    good = [found is not None and 1 <= int(found["port"] or 9092) <= 65535 for found in matches]
+    if not all(good):
+        which = f"; number {good.index(False) + 1} of these {len(good)} is none" if len(good) > 1 else ""
+        raise WrongValueError(f"expected {expected}{which}", _shown(node, servers))
     return ",".join(servers)
 
 
@@ -239,7 +242,7 @@ def http_url(node: Node) -> str:
     except ValueError:
         good = False
     if not good or not value.isprintable() or " " in value:
-        raise WrongValueError(f"expected {expected}", None if "@" in value else describe(node))
+        raise WrongValueError(f"expected {expected}", _shown(node, [value]))
     return value
 
 
@@ -249,6 +252,11 @@ dns_name = matching(
 dns_label = matching(
     DNS_LABEL, "a DNS-1123 label: lower-case letters, digits and -, at most 63 characters", longest=63
 )
+
+
+def _shown(node: Node, addresses: Sequence[str]) -> str | None:
+    """What was found where addresses were expected, if it holds nothing but hosts and ports."""
+    return describe(node) if all(map(_SHOWN.fullmatch, addresses)) else None
 
 
 def _from_environment(node: Node) -> bool:

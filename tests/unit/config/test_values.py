@@ -89,12 +89,49 @@ def test_spaces_between_brokers_are_dropped() -> None:
 
 @pytest.mark.parametrize(
     "servers",
-    ["", " ", ",", "a:1,", "a:0", "a:65536", "a:b", "a:1:2", ":9092", "::1:9092", "http://", "a b:1"],
+    ["", " ", ",", "a:1,", "a:0", "a:65536", ":9092", "[::1", "[::1]:0", "http://", "a b:1"],
 )
 def test_brokers_that_cannot_be_are_refused(servers: str) -> None:
     found = problem(f'[[clusters]]\nname = "a"\nbootstrap_servers = "{servers}"')
     assert "clusters[0].bootstrap_servers" == found.path
     assert f'"{servers}"' == found.found
+
+
+def test_the_broker_that_cannot_be_is_told_by_its_number() -> None:
+    found = problem('[[clusters]]\nname = "a"\nbootstrap_servers = "a:1,b:x,c:3"')
+    assert found.message.endswith("; number 2 of these 3 is none")
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "user:PASSWORD/h:99999",
+        "user:PASSWORD@h:9092",
+        "h:9092,user:PASSWORD/h:99999",
+        "SASL_SSL://user:PASSWORD@h:9092",
+        "user:PASSWORD",
+        "://PASSWORD",
+        "a b:PASSWORD",
+        "h?password=PASSWORD",
+        "h;PASSWORD:1",
+        "a:1:2",
+    ],
+)
+def test_addresses_that_may_hold_a_password_are_not_shown(servers: str) -> None:
+    found = problem(f'[[clusters]]\nname = "a"\nbootstrap_servers = "{servers}"')
+    assert "clusters[0].bootstrap_servers" == found.path
+    assert found.found is None
+    assert "PASSWORD" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:PASSWORD", "user:PASSWORD", "http://u:PASSWORD@h", "ftp://h/PASSWORD", "h:1?key=PASSWORD"],
+)
+def test_a_url_that_may_hold_a_password_is_not_shown(url: str) -> None:
+    found = exporter_problem(f'otel.endpoint = "{url}"')
+    assert "exporter.otel.endpoint" == found.path
+    assert found.found is None
 
 
 @pytest.mark.parametrize(
