@@ -64,7 +64,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def lead_and_stop(config: Config, api: LeaseApi, ready: Callable[[], bool] = lambda: True) -> None:
     """Run until it leads and is `ready`, and through the stop."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(app.run, config, app.Web())
+        nursery.start_soon(app.run, config, app.Web(), lambda: 0)
         await until(lambda: bool(api.holder) and ready())
         # Whoever does not wait until the lease is given back pushes before.
         api.delay = 0.2
