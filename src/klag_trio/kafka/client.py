@@ -180,14 +180,17 @@ class Client:
         return attrs.evolve(fault, message=message)
 
     def seconds(self, within: float | None = None) -> float:
-        """How long a question may take: so long, else the timeout, and never beyond our own deadline."""
+        """How long a question may take: so long, else the timeout, and half of the time there is at most.
+
+        So one that hangs costs what it alone would have told, and not the whole cycle.
+        """
         left = trio.current_effective_deadline() - trio.current_time()
-        return min(self._timeout if within is None else within, left)
+        return min(self._timeout if within is None else within, left / 2)
 
     async def call(self, stage: str, work: Callable[[Call], T], *, within: float | None = None) -> T:
         """Run `work` in a thread; when we are cancelled it is left to end by its own deadline.
 
-        That is `within` seconds away, else the timeout of the client, and never beyond the caller's own.
+        That is as far away as `seconds` says.
 
         Raises:
             ClusterUnavailable: librdkafka failed, with the cause that it named besides.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 from tests.unit.domain.snapshots import T0, snapshot
 
 from klag_trio.domain.lag import FirstRecord
@@ -17,7 +18,10 @@ from klag_trio.services.time_lag import MessageTimeLag
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
+    from trio.testing import MockClock
+
 DENIED = Fault("TOPIC_AUTHORIZATION_FAILED", "denied")
+BEHIND = Fault("_AUTO_OFFSET_RESET", "the position is gone")
 LATE = Fault("_TIMED_OUT", "late", retriable=True)
 LAGGING = snapshot({T0: (0, 10)}, {"app": {T0: 4}})
 CAUGHT_UP = snapshot({T0: (0, 10)}, {"app": {T0: 10}})
@@ -81,3 +85,17 @@ async def test_it_is_forgotten_with_the_topic() -> None:
 
 async def test_what_passes_by_itself_is_over_when_nobody_lags() -> None:
     assert [] == (await cycles((LAGGING, LATE), (CAUGHT_UP, None)))[-1]
+
+
+async def test_a_leader_that_hangs_while_retention_goes_on_costs_no_more_than_the_time_for_reading(
+    virtual_time: MockClock,
+) -> None:
+    async def hang(partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | Fault]:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    faults, cache = FaultLog("prod"), TimestampCache(ttl=60, first_penalty=30)
+    time_lag = MessageTimeLag(Reader(BEHIND), cache, no_policies, hang, faults, Reads(), skip_data_loss=False)
+    with trio.fail_after(6):
+        assert {} == await time_lag.first_records(LAGGING, within=5)
+    assert 1 == faults.counts["timestamps", "_AUTO_OFFSET_RESET"]
