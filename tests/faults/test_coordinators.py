@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,13 @@ from tests.broker.driver import KafkaDriver
 from tests.broker.waiting import SECONDS, unique
 from tests.faults.brokers import frozen
 
+from klag_trio.config import Cluster, Performance
 from klag_trio.domain.offsets import Fault
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Client
+from klag_trio.services.faults import FaultLog
+from klag_trio.services.snapshot import SnapshotReader
+from klag_trio.services.stopwatch import Stopwatch
 from stack.kafka import KafkaCluster
 
 if TYPE_CHECKING:
@@ -38,6 +43,7 @@ async def test_a_coordinator_that_hangs_costs_its_timeout_and_answers_again(frag
     client = Client("hanging", {"bootstrap.servers": fragile.bootstrap_servers}, threads=8, timeout=30)
     admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=timeout)
     others = [unique("other") for _ in range(99)]
+    await admin.topics()
     for _ in range(5):
         with trio.fail_after(SLACK + 30):
             while isinstance((await admin.commits([group]))[group], Fault):
@@ -48,7 +54,7 @@ async def test_a_coordinator_that_hangs_costs_its_timeout_and_answers_again(frag
             took = trio.current_time() - started
         codes = {answer.code if isinstance(answer, Fault) else None for answer in answers.values()}
         assert {"_TIMED_OUT"} == codes
-        # Two at a time, and soon all: whoever hangs takes no other's turn.
+        # Two at a time; the others are given up with them.
         assert timeout <= took < timeout + SLACK
     assert await client.aclose()
 
@@ -59,15 +65,53 @@ async def test_groups_of_other_coordinators_do_not_wait_for_one_that_hangs(clust
     client = Client("hanging", {"bootstrap.servers": clusters.target.bootstrap_servers}, threads=8, timeout=4)
     admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=1)
     described = clusters.admin.describe_consumer_groups(groups)
-    coordinators = {group: future.result(SECONDS).coordinator.port for group, future in described.items()}
-    theirs = {group for group, port in coordinators.items() if port == hanging[0].port}
+    coordinators = {group: future.result(SECONDS).coordinator for group, future in described.items()}
+    theirs = {group for group, node in coordinators.items() if node.port == hanging[0].port}
     assert 2 < len(theirs) < len(groups)
+    await admin.topics()
+    known = admin._coordination
+    assert known.is_known
+    assert {group: node.id for group, node in coordinators.items()} == {
+        group: known.coordinator(group) for group in groups
+    }
     with trio.fail_after(SECONDS):
         while any(isinstance(answer, Fault) for answer in (await admin.commits(groups)).values()):
             pass
     with frozen(hanging):
-        # librdkafka asks any broker for a coordinator, at first the hanging one too.
-        await admin.commits(groups)
         answers = await admin.commits(groups)
     assert theirs == {group for group, answer in answers.items() if isinstance(answer, Fault)}
+    assert await client.aclose()
+
+
+async def test_a_leader_that_hangs_costs_a_cycle_half_of_its_time_at_most(clusters: Estate) -> None:
+    bootstrap = clusters.target.bootstrap_servers
+    topic, group = clusters.driver.create_topic(unique("topic"), partitions=3), unique("group")
+    clusters.driver.commit(group, {(topic, partition): 0 for partition in range(3)})
+    # As with a poll interval of 4 s and the default kafka_timeout.
+    threshold, performance = 12, Performance()
+    client = Client("hanging", {"bootstrap.servers": bootstrap}, threads=8, timeout=performance.kafka_timeout)
+    admin = KafkaAdmin(
+        client,
+        max_concurrent_groups=performance.max_concurrent_groups,
+        offset_fetch_timeout=performance.offset_fetch_timeout,
+    )
+    reader = SnapshotReader(
+        admin,
+        Cluster(name="hanging", bootstrap_servers=bootstrap),
+        performance,
+        FaultLog("hanging"),
+        keep_seconds=threshold,
+        identify_topics=True,
+        wall_clock=time.time,
+    )
+
+    async def read() -> set[int]:
+        with trio.fail_after(threshold):
+            snapshot = await reader.snapshot(Stopwatch())
+        return {tp.partition for tp in snapshot.latest if tp.topic == topic}
+
+    while await read() != {0, 1, 2}:
+        pass
+    with frozen(clusters.target.nodes[-1:]):
+        assert 2 == len(await read())
     assert await client.aclose()

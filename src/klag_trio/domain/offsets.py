@@ -66,7 +66,7 @@ class Fault:
     retriable: bool = False
 
 
-OUT_OF_TURN = Fault("_TIMED_OUT", "kafka_timeout passed before this group's turn came", retriable=True)
+OUT_OF_TURN = Fault("_TIMED_OUT", "the time was up before this group's turn came", retriable=True)
 """Of a group that was not asked about, and may well answer."""
 
 

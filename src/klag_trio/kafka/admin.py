@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
+from itertools import takewhile
 from time import monotonic
 from typing import TypeVar
 
+import attrs
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     KafkaError,
     KafkaException,
+    TopicCollection,
 )
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 
 from klag_trio.domain.offsets import (
     OUT_OF_TURN,
     CleanupPolicy,
+    ClusterUnavailable,
     Commits,
     Fault,
     GroupListing,
@@ -29,13 +34,13 @@ from klag_trio.domain.offsets import (
 )
 from klag_trio.kafka.batches import batches
 from klag_trio.kafka.client import Call, Client
-from klag_trio.kafka.coordinators import OFFSETS, Offsets, Question
+from klag_trio.kafka.coordinators import OFFSETS, Offsets, ask_each
 from klag_trio.kafka.describer import Descriptions, GroupDescriber
 from klag_trio.kafka.lister import GroupLister
 from klag_trio.kafka.topic_ids import topic_ids
+from klag_trio.kafka.turns import Coordination, Turns
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 # librdkafka searches the list of a request once for every partition in it, so that the CPU time of one
 # request for 5,000 partitions is six times that of ten requests for 500.
@@ -45,8 +50,11 @@ _RESOURCES_PER_REQUEST = 200
 _NO_ANSWER = Fault("_PARTIAL", "the partition's leader did not answer", retriable=True)
 _OVERDUE = Fault("_TIMED_OUT", "librdkafka did not end the call in time", retriable=True)
 _OVERTIME_SECONDS = 0.2
-# The part of a group's time after which, without any answer, as many groups more are asked about.
+# How often it is looked whether anybody still waits for an answer.
+_ABANDONED_SECONDS = 0.1
+# The part of a group's time after which a coordinator that has not answered takes no other's turn.
 _PATIENCE = 0.1
+_COMMITS_TOPIC = "__consumer_offsets"
 
 
 class KafkaAdmin:
@@ -56,14 +64,17 @@ class KafkaAdmin:
         self._client = client
         self._max_concurrent_groups = max_concurrent_groups
         self._offset_fetch_timeout = offset_fetch_timeout
+        self._coordination = Coordination([0], is_known=False)
+        self._coordination_is_doubtful = False
         self._lister = GroupLister(client)
-        self._describer = GroupDescriber(client, offset_fetch_timeout)
+        self._describer = GroupDescriber(client, offset_fetch_timeout, lambda: self._coordination)
 
     async def topics(self) -> Mapping[str, Sequence[int]]:
         """Every topic that exists and may be seen, with its partitions."""
 
         def ask(call: Call) -> dict[str, tuple[int, ...]]:
             metadata = call.admin.list_topics(timeout=call.remaining)
+            self._coordination = _coordination(metadata)
             return {
                 name: tuple(sorted(topic.partitions))
                 for name, topic in metadata.topics.items()
@@ -81,12 +92,23 @@ class KafkaAdmin:
         return await self._describer.describe(groups, partitions)
 
     async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
-        """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time."""
+        """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time.
 
-        def ask(call: Call) -> dict[str, Commits | Fault]:
-            return self._ask_each(call, OFFSETS, groups, self._commits, self._max_concurrent_groups)
-
-        return await self._client.call("committed", ask)
+        Those of a coordinator that hangs do not count, of which there are no more than that either.
+        """
+        asked = groups
+        commits: dict[str, Commits | Fault] = {}
+        while asked:
+            try:
+                commits |= await self._client.call("committed", partial(self._ask_for_commits, asked))
+            except ClusterUnavailable as exc:
+                if not commits:
+                    raise
+                commits |= dict.fromkeys(asked, exc.fault)
+            # Where a coordinator hung, those that are to be asked about over another handle.
+            asked = [group for group in asked if group not in commits]
+        self._coordination_is_doubtful = any(isinstance(answer, Fault) for answer in commits.values())
+        return commits
 
     async def earliest(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | Fault]:
         """The low watermark of each partition."""
@@ -100,8 +122,8 @@ class KafkaAdmin:
         """The `cleanup.policy` of each topic."""
 
         def ask(call: Call) -> dict[str, CleanupPolicy | Fault]:
-            policies: dict[str, CleanupPolicy | Fault] = {}
-            for batch in batches(topics, _RESOURCES_PER_REQUEST):
+            policies: dict[str, CleanupPolicy | Fault] = dict.fromkeys(topics, _OVERDUE)
+            for batch in _in_time(call, batches(topics, _RESOURCES_PER_REQUEST)):
                 resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in batch]
                 futures = call.admin.describe_configs(resources, request_timeout=call.remaining)
                 for resource, future in futures.items():
@@ -117,8 +139,8 @@ class KafkaAdmin:
         """The id that tells a topic from an earlier one of the same name (KIP-516)."""
 
         def ask(call: Call) -> dict[str, str | Fault]:
-            ids: dict[str, str | Fault] = {}
-            for batch in batches(topics, _RESOURCES_PER_REQUEST):
+            ids: dict[str, str | Fault] = dict.fromkeys(topics, _OVERDUE)
+            for batch in _in_time(call, batches(topics, _RESOURCES_PER_REQUEST)):
                 for topic, answer in topic_ids(call.coordinators, batch, call.remaining).items():
                     ids[topic] = self._client.fault(answer) if isinstance(answer, KafkaError) else answer
             return ids
@@ -153,52 +175,54 @@ class KafkaAdmin:
         return await self._client.call(stage, ask)
 
     def _answer(self, call: Call, future: Future[T]) -> T | Fault:
+        # While brokers restarted, librdkafka took seven seconds for what was to come within two.
+        overdue = call.deadline + _OVERTIME_SECONDS
+        while not future.done():
+            left = overdue - monotonic()
+            if left <= 0 or call.abandoned():
+                return _OVERDUE
+            wait([future], min(left, _ABANDONED_SECONDS))
         # Not raised: the future keeps its error, and the error would keep this frame, and with it the client.
-        try:
-            error = future.exception(call.remaining + _OVERTIME_SECONDS)
-        except TimeoutError:
-            # While brokers restarted, librdkafka took seven seconds for what was to come within two.
-            return _OVERDUE
+        error = future.exception()
         if isinstance(error, KafkaException):
             return self._client.fault(error.args[0])
         return future.result()
 
-    def _ask_each(
-        self,
-        call: Call,
-        question: Question[T],
-        groups: Sequence[str],
-        translate: Callable[[T], U],
-        at_once: int,
-    ) -> dict[str, U | Fault]:
-        """Ask about each group, `at_once` at a time, and give each at most `offset_fetch_timeout` seconds."""
-        results: dict[str, U | Fault] = {}
-        waiting = iter(groups)
-        with call.coordinators.asking(question) as asking:
+    def _ask_for_commits(self, groups: Sequence[str], call: Call) -> dict[str, Commits | Fault]:
+        if self._coordination_is_doubtful:
+            self._find_coordinators(call)
+        commits: dict[str, Commits | Fault] = dict.fromkeys(groups, OUT_OF_TURN)
 
-            def ask(most: int) -> None:
-                for group in islice(waiting, most):
-                    if monotonic() < call.deadline:
-                        asking.send(group, min(self._offset_fetch_timeout, call.remaining))
-                    else:
-                        results[group] = OUT_OF_TURN
+        def came(group: str, answer: Offsets | KafkaError) -> None:
+            if isinstance(answer, KafkaError):
+                commits[group] = self._client.fault(answer)
+            else:
+                commits[group] = self._commits(answer)
 
-            ask(at_once)
-            while asking.owed and not call.abandoned():
-                answered = asking.receive(_PATIENCE * self._offset_fetch_timeout)
-                if answered is None:
-                    # All wait for coordinators that hang, and may not take the turn of those that do not. No
-                    # broker is burdened: it takes up one request of a connection after the other.
-                    ask(asking.owed)
-                    continue
-                group, answer = answered
-                if isinstance(answer, KafkaError):
-                    results[group] = self._client.fault(answer)
-                else:
-                    results[group] = translate(answer)
-                ask(1)
-            results.update(dict.fromkeys(waiting, OUT_OF_TURN))
-        return results
+        timeout, most = self._offset_fetch_timeout, self._max_concurrent_groups
+        turns = Turns(groups, self._coordination, most=most, patience=_PATIENCE * timeout)
+        for group in ask_each(
+            call.coordinators,
+            OFFSETS,
+            turns,
+            came,
+            timeout=timeout,
+            deadline=call.deadline,
+            abandoned=call.abandoned,
+        ):
+            del commits[group]
+        return commits
+
+    def _find_coordinators(self, call: Call) -> None:
+        """Look whether groups have other coordinators by now."""
+        if not self._coordination.is_known:
+            return  # Where nobody tells, asking again would only be a denial in a broker's log.
+        seconds = min(call.remaining, _PATIENCE * self._offset_fetch_timeout)
+        futures = call.admin.describe_topics(TopicCollection([_COMMITS_TOPIC]), request_timeout=seconds)
+        answer = self._answer(attrs.evolve(call, deadline=monotonic() + seconds), futures[_COMMITS_TOPIC])
+        if not isinstance(answer, Fault):
+            partitions = sorted(answer.partitions, key=lambda partition: partition.id)
+            self._coordination = Coordination([-1 if p.leader is None else p.leader.id for p in partitions])
 
     def _commits(self, offsets: Offsets) -> Commits:
         return {
@@ -206,6 +230,18 @@ class KafkaAdmin:
             for tp, offset in offsets.items()
             if isinstance(offset, KafkaError) or offset >= 0
         }
+
+
+def _coordination(metadata: ClusterMetadata) -> Coordination:
+    commits = metadata.topics.get(_COMMITS_TOPIC)
+    if commits is None or not commits.partitions:
+        return Coordination(sorted(metadata.brokers) or [0], is_known=False)
+    return Coordination([commits.partitions[number].leader for number in sorted(commits.partitions)])
+
+
+def _in_time(call: Call, parts: Iterator[T]) -> Iterator[T]:
+    """The parts as long as there is time, and somebody waits for the answer."""
+    return takewhile(lambda _: monotonic() < call.deadline and not call.abandoned(), parts)
 
 
 def _policy(value: str) -> CleanupPolicy:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import CDLL, byref, c_char_p, c_size_t, c_void_p
 from time import monotonic
@@ -30,6 +30,7 @@ from confluent_kafka import KafkaError
 from klag_trio.domain.offsets import TopicPartition
 from klag_trio.kafka.handle import Handle, error_of
 from klag_trio.kafka.text import text
+from klag_trio.kafka.turns import Turns
 
 T = TypeVar("T")
 
@@ -122,6 +123,8 @@ class Coordinators(Handle):
         An answer did not come in time, and may come later, or never; or a broker is taken for a coordinator
         that it is no more, and librdkafka goes on asking it.
         """
+        self.used = False
+        """Whether groups have been asked about over it."""
 
     @contextmanager
     def asking(self, question: Question[T]) -> Iterator[Asking[T]]:
@@ -133,6 +136,46 @@ class Coordinators(Handle):
         finally:
             self.spent |= asking.owed > 0
             self.lib.rd_kafka_queue_destroy(queue)
+
+
+def ask_each(
+    coordinators: Coordinators,
+    question: Question[T],
+    turns: Turns,
+    came: Callable[[str, T | KafkaError], None],
+    *,
+    timeout: float,
+    deadline: float,
+    abandoned: Callable[[], bool] = lambda: False,
+) -> Sequence[str]:
+    """Ask about groups in their turn, and wait at most `timeout` seconds for the answer about each.
+
+    Returns those to ask about again over another handle. librdkafka looks for a coordinator at the broker
+    that it used last. Where that hangs, groups of any coordinator have no answer; but it has not been used
+    yet by a handle that is new. `deadline` is on `time.monotonic`'s clock; after it nothing more is asked.
+    """
+    was_used, coordinators.used = coordinators.used, True
+    with coordinators.asking(question) as asking:
+        while not abandoned():
+            now = monotonic()
+            if was_used and turns.is_held_up(now):
+                return turns.left()
+            if now < deadline:
+                for group in turns.take(now):
+                    asking.send(group, max(0.001, min(timeout, deadline - monotonic())))
+            if not asking.owed:
+                break
+            answered = asking.receive(turns.patience)
+            if answered is None:
+                continue
+            group, answer = answered
+            came(group, answer)
+            if isinstance(answer, KafkaError) and answer.code() == KafkaError._TIMED_OUT:
+                for given_up in turns.timed_out(group):
+                    came(given_up, answer)
+            else:
+                turns.answered(group, monotonic())
+    return ()
 
 
 def _is_lost(answer: object) -> bool:

@@ -22,6 +22,7 @@ from klag_trio.domain.offsets import (
 from klag_trio.kafka.assignment import MalformedAssignment, parse
 from klag_trio.kafka.client import Call, Client
 from klag_trio.kafka.groups import RawGroup, raw_groups, state_of
+from klag_trio.kafka.turns import Coordination
 from klag_trio.kafka.worker_process import WorkerError, in_halves
 
 Descriptions = Mapping[str, "GroupDescription | Fault"]
@@ -37,9 +38,10 @@ _NAMED_CHARACTERS = 200
 class GroupDescriber:
     """Asks one cluster for the members of its groups, and waits at most `timeout` seconds for an answer."""
 
-    def __init__(self, client: Client, timeout: float) -> None:
+    def __init__(self, client: Client, timeout: float, coordination: Callable[[], Coordination]) -> None:
         self._client = client
         self._timeout = timeout
+        self._coordination = coordination
         self._left_out: dict[str, tuple[Fault, float]] = {}
         """Groups that the worker died of, how, and until when they are left out."""
 
@@ -120,7 +122,11 @@ class GroupDescriber:
             for group in part:
                 members.pop(group, None)  # where a worker died in the middle of them
             left = max(0.001, deadline - monotonic())
-            await self._client.worker.ask(take, "describe", part, self._timeout, left, within=left)
+            known = self._coordination()
+            coordination = (known.leaders, known.is_known)
+            await self._client.worker.ask(
+                take, "describe", part, *coordination, self._timeout, left, within=left
+            )
 
         def leave_out(group: str, fault: Fault) -> None:
             self._left_out[group] = fault, monotonic() + _LEFT_OUT_SECONDS

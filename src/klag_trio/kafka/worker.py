@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
 from time import monotonic
 from typing import Any, BinaryIO
 
@@ -25,19 +24,20 @@ from confluent_kafka import KafkaError, KafkaException
 from klag_trio import allocator
 from klag_trio.domain.offsets import Fault, TopicPartition
 from klag_trio.domain.time_lag import Reading
-from klag_trio.kafka.coordinators import DESCRIPTION, Coordinators, Described
+from klag_trio.kafka.coordinators import DESCRIPTION, Coordinators, Described, ask_each
 from klag_trio.kafka.faults import fault_of
 from klag_trio.kafka.fetcher import Fetcher
 from klag_trio.kafka.groups import list_groups
 from klag_trio.kafka.limits import limit_memory
 from klag_trio.kafka.timestamps import TimestampReader
+from klag_trio.kafka.turns import Coordination, Turns
 
 # Of a line, so that none takes long to read, although any name in it may have 32 KB.
 _LINE_BYTES = 64 * 1024
 _DESCRIBED_AT_ONCE = 200
 # The part of a listing's time for finding out which brokers there are.
 _FOR_BROKERS = 0.2
-# The part of a group's time after which, without any answer, as many groups more are asked about.
+# The part of a group's time after which a coordinator that has not answered takes no other's turn.
 _PATIENCE = 0.1
 # Those with large batches; topics come and go as long as the process runs.
 _TOPICS_REMEMBERED = 10_000
@@ -91,26 +91,20 @@ class _Worker:
             self._replies.send("came", rows, [])
         self._replies.send("came", [], [_fault(fault_of(error)) for error in errors])
 
-    def _describe(self, groups: Sequence[str], timeout: float, within: float) -> None:
-        """Ask about each group, and wait at most `timeout` seconds for each and `within` for all."""
+    def _describe(
+        self, groups: Sequence[str], leaders: Sequence[int], is_known: bool, timeout: float, within: float
+    ) -> None:
+        """Ask about each group, and wait at most `timeout` seconds for each and `within` for all.
+
+        `leaders` and `is_known` are a Coordination.
+        """
         deadline = monotonic() + within
-        waiting = iter(groups)
-
-        def send(most: int) -> None:
-            for group in islice(waiting, most):
-                if (left := deadline - monotonic()) > 0:
-                    asking.send(group, min(timeout, left))
-
-        with self._coordinators().asking(DESCRIPTION) as asking:
-            send(_DESCRIBED_AT_ONCE)
-            while asking.owed:
-                answered = asking.receive(_PATIENCE * timeout)
-                if answered is None:
-                    # All wait for coordinators that hang, and may not take the turn of those that do not.
-                    send(asking.owed)
-                else:
-                    self._tell(*answered)
-                    send(1)
+        coordination = Coordination(leaders, is_known=is_known)
+        while groups:
+            turns = Turns(groups, coordination, most=_DESCRIBED_AT_ONCE, patience=_PATIENCE * timeout)
+            groups = ask_each(
+                self._coordinators(), DESCRIPTION, turns, self._tell, timeout=timeout, deadline=deadline
+            )
 
     def _tell(self, group: str, answer: Described | KafkaError) -> None:
         if isinstance(answer, KafkaError):
