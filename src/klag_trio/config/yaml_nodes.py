@@ -11,8 +11,8 @@ from yaml.constructor import SafeConstructor
 from .errors import ConfigError, Problem, one_line, spell_path
 from .written import Node, Written
 
-LARGEST = 256 * 1024
-"""Characters in the largest file that is read; far above any real one."""
+LARGEST = 128 * 1024
+"""Characters in the largest file that is read; far above any real one, and read within 3 seconds."""
 
 _PLAIN = "tag:yaml.org,2002:"
 # What YAML 1.1 takes for a number or a date is text to whoever wants text, as in Go.

@@ -136,6 +136,7 @@ def test_a_kind_of_client_certificate_that_is_not_verified_is_refused(kind: str)
         ("the file is not valid YAML: expected keys with values at the top", "- a"),
         ("the file is not valid YAML: expected keys with values at the top", "hello"),
         ("the file is not valid YAML: it is nested too deeply", "a: " + "[" * 4_000),
+        ("the file is not valid YAML: the file is larger than 131072 characters", "#" * 2**17 + "#"),
         ("the file is not valid YAML: it holds a character", "a: \x01"),
         ("the file is not valid YAML: the file is larger", "#" * 300_000),
         (
