@@ -15,6 +15,9 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 # Long enough to recognise a value by, short enough for one line.
 _SHOWN_AT_MOST = 80
 
+PROBLEMS_AT_MOST = 100
+"""More than this many lines nobody reads in one go."""
+
 
 @attrs.frozen
 class Problem:
@@ -36,11 +39,18 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; `problems` holds every mistake, str() gives one line for each."""
+    """The configuration is wrong.
+
+    `problems` holds every mistake that was looked for, str() gives a line for each of the first hundred and
+    one with the number of the others.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = list(map(str, self.problems[:PROBLEMS_AT_MOST]))
+        if more := len(self.problems) - len(lines):
+            lines.append(f"and {more} more")
+        super().__init__("\n".join(lines))
 
 
 class WrongValueError(Exception):
@@ -59,6 +69,7 @@ def spell_path(steps: Iterable[str | int]) -> str:
         if isinstance(step, int):
             path += f"[{step}]"
             continue
+        step = f"{step[:_SHOWN_AT_MOST]}..." if len(step) > _SHOWN_AT_MOST else step
         key = step if _BARE_KEY.fullmatch(step) else json.dumps(step)
         path += f".{key}" if path else key
     return path

@@ -17,7 +17,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
-from .errors import ConfigError, Problem, WrongValueError, spell_path
+from .errors import PROBLEMS_AT_MOST, ConfigError, Problem, WrongValueError, spell_path
 from .readers import array_of
 from .schema import ORDERS, Cluster, Config
 from .written import LARGEST, Node, Written, describe, parse
@@ -179,8 +179,10 @@ def _problems(exc: Exception, above: tuple[str | int, ...], root: type[Any]) -> 
         case WrongValueError():
             yield Problem(spell_path(path), exc.message, exc.found)
         case ForbiddenExtraKeysError():
-            for name in sorted(exc.extra_fields):
-                yield Problem(spell_path((*path, name)), f"unknown key{_suggest(name, exc.cl, root)}")
+            for number, name in enumerate(sorted(exc.extra_fields)):
+                # What is behind these is counted only, and looking for a like name takes long.
+                hint = _suggest(name, exc.cl, root) if number < PROBLEMS_AT_MOST else ""
+                yield Problem(spell_path((*path, name)), f"unknown key{hint}")
         case KeyError():
             yield Problem(spell_path(path), "is required")
         case _:

@@ -18,7 +18,7 @@ from cattrs.errors import IterableValidationNote
 from klag_trio.domain.patterns import NamePattern, PatternError
 
 from .durations import format_duration, parse_duration
-from .errors import WrongValueError
+from .errors import PROBLEMS_AT_MOST, WrongValueError
 from .written import Node, Written, describe
 
 T = TypeVar("T")
@@ -176,7 +176,7 @@ def pattern(node: Node) -> NamePattern:
 
 
 def array_of(read_item: Callable[[Node], T], expected: str) -> Callable[[Node], tuple[T, ...]]:
-    """Take an array; every item that is wrong is told, not only the first."""
+    """Take an array; every item that is wrong is told, not only the first, up to a hundred of them."""
 
     def read(node: Node) -> tuple[T, ...]:
         if not isinstance(node, list):
@@ -190,6 +190,9 @@ def array_of(read_item: Callable[[Node], T], expected: str) -> Callable[[Node], 
             except (WrongValueError, ExceptionGroup) as exc:
                 exc.add_note(IterableValidationNote("", index, object))
                 mistakes.append(exc)
+                if len(mistakes) == PROBLEMS_AT_MOST and index + 1 < len(node):
+                    mistakes.append(WrongValueError(f"the items from [{index + 1}] on were not checked"))
+                    break
         if mistakes:
             raise ExceptionGroup("array", mistakes)
         return tuple(items)

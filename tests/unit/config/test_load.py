@@ -95,6 +95,43 @@ def test_an_error_says_one_line_for_each_problem() -> None:
     ] == str(caught.value).splitlines()
 
 
+def said(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(text, {})
+    return str(caught.value).splitlines()
+
+
+def test_of_thousands_of_problems_a_hundred_are_told_and_the_others_counted() -> None:
+    lines = said(CLUSTER + "".join(f"k{number} = 1\n" for number in range(3000)))
+    assert ["clusters[0].k0: unknown key", "and 2900 more"] == [lines[0].partition(" (")[0], lines[-1]]
+    assert 101 == len(lines)
+
+
+def test_a_hundred_problems_are_all_told() -> None:
+    assert 100 == len(said(CLUSTER + "".join(f"k{number} = 1\n" for number in range(100))))
+
+
+@pytest.mark.parametrize("wrong", [99, 100])
+def test_a_hundred_items_of_an_array_are_all_told(wrong: int) -> None:
+    assert wrong == len(problems(f"{CLUSTER}topic_whitelist = [{'3,' * wrong}]"))
+
+
+def test_what_of_an_array_was_not_checked_is_told() -> None:
+    found = problems(f'{CLUSTER}topic_whitelist = ["a", {"3," * 5000}]')
+    assert 101 == len(found)
+    assert "clusters[0].topic_whitelist: the items from [101] on were not checked" == str(found[-1])
+
+
+def test_a_long_key_and_a_long_list_of_unset_variables_are_cut() -> None:
+    (line,) = said(f"{CLUSTER}{'k' * 5000} = 1")
+    assert line.startswith(f'clusters[0]."{"k" * 80}...": unknown key')
+    variables = "".join(f"${{V{number}}}" for number in range(1000))
+    (line,) = said(f'{CLUSTER}topic_whitelist = ["{variables}"]')
+    assert "V9 is not set (${V9:-default} gives it a default); and 990 more, found " in line
+    (line,) = said(f'{CLUSTER}topic_whitelist = ["${{{"V" * 5000}}}"]')
+    assert len(line) < 500
+
+
 def test_a_required_key_is_asked_for() -> None:
     assert ["clusters[0].name: is required", "clusters[0].bootstrap_servers: is required"] == [
         str(p) for p in problems("[[clusters]]")
