@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         assert str(missing) in ended.output
         assert "No such file" in ended.output
         assert "Traceback" not in ended.output
+
+
+def test_a_pipe_without_a_writer_is_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    good = tmp_path / "good.toml"
+    good.write_text(config_text([UNREACHABLE]))
+    for arguments in (("-c", pipe), ("check", "-c", pipe), ("-c", good, "--web.config.file", pipe)):
+        ended = run(*map(str, arguments))
+        assert ended.code == 2
+        assert ended.output.endswith(f"{pipe}: cannot be read: it is no regular file\n")
 
 
 def test_config_toml_is_read_where_none_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
+from klag_trio.files import FileError, read_file
+
 from .errors import PROBLEMS_AT_MOST, ConfigError, Problem, WrongValueError, spell_path
 from .readers import array_of
 from .schema import ORDERS, Cluster, Config
@@ -30,11 +32,9 @@ _CLUSTERS = "one or more tables, written [[clusters]]"
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
     """Load a configuration file; one that cannot be read is a ConfigError too."""
     try:
-        with path.open("rb") as file:
-            # A character takes at most 4 bytes.
-            content = file.read(4 * LARGEST + 1)
-    except OSError as exc:
-        raise ConfigError([Problem(str(path), f"cannot be read: {exc.strerror or exc}")]) from exc
+        content = read_file(path, largest=LARGEST)
+    except FileError as exc:
+        raise ConfigError([Problem(str(path), f"cannot be read: {exc}")]) from exc
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:

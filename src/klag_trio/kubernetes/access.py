@@ -9,6 +9,8 @@ from pathlib import Path
 
 import attrs
 
+from klag_trio.files import FileError, read_file
+
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts it in a pod."""
 
@@ -95,9 +97,9 @@ def check(access: Access) -> None:
 def file_text(path: Path) -> str:
     """What a file holds; one that cannot be read is an AccessError."""
     try:
-        return path.read_text(encoding="ascii")
-    except OSError as exc:
-        raise AccessError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+        return read_file(path).decode("ascii")
+    except FileError as exc:
+        raise AccessError(f"{path}: cannot be read: {exc}") from exc
     except UnicodeDecodeError:
         raise AccessError(f"{path}: is not plain text") from None
 

@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 import yaml
 
+from klag_trio.files import FileError, read_file
 from klag_trio.kubernetes.access import Access, AccessError, bearer, check, file_text, tls_context
 
 _NOT_SUPPORTED = ("exec", "auth-provider", "username", "password", "as", "as-groups", "as-uid")
@@ -134,10 +135,10 @@ def _exists(path: Path) -> bool:
 
 def _document(path: Path) -> Mapping[str, Any]:
     try:
-        document = yaml.safe_load(path.read_bytes())
-    except OSError as exc:
-        raise AccessError(f"kubeconfig {path}: cannot be read: {exc.strerror or exc}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError):
+        document = yaml.safe_load(read_file(path))
+    except FileError as exc:
+        raise AccessError(f"kubeconfig {path}: cannot be read: {exc}") from exc
+    except (yaml.YAMLError, ValueError, RecursionError):
         # The parser's message quotes the file, and there are secrets in it.
         raise AccessError(f"kubeconfig {path}: is not YAML") from None
     if not isinstance(document, dict):

@@ -13,6 +13,7 @@ import attrs
 
 from klag_trio import __version__
 from klag_trio.config import Exporter
+from klag_trio.files import FileError, read_file
 
 _DEFAULT_TIMEOUT = "10000"
 _HEADER_NAME = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
@@ -106,9 +107,9 @@ class _Reader:
         if not path:
             return None
         try:
-            return Path(path).read_bytes()
-        except OSError as error:
-            self.mistakes.append(f"{variable}: cannot read {path}: {error.strerror}")
+            return read_file(Path(path))
+        except FileError as error:
+            self.mistakes.append(f"{variable}: cannot read {path}: {error}")
             return None
 
     def check_certificates(self) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import ssl
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,13 +15,13 @@ import trio
 
 from klag_trio.config import ConfigError, Problem
 from klag_trio.config.web import WebConfig, load_web_config
+from klag_trio.files import FileError, read_file
 from klag_trio.services.tls import make_context
 
 Outcome = Literal["success", "failure"]
 OUTCOMES: tuple[Outcome, ...] = ("success", "failure")
 
 _LOOK_EVERY = 1.0
-_LARGEST = 1024 * 1024
 _FILES = ("cert_file", "key_file", "client_ca_file")
 
 _log = structlog.get_logger(__name__)
@@ -207,21 +205,11 @@ def _security(config: WebConfig, files: Mapping[str, bytes | str]) -> Security:
 
 
 def _read(path: Path) -> bytes | str:
-    """The bytes of a file, or why it cannot be read. Never waits, as a pipe would have it."""
+    """The bytes of a file, or why it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as exc:
-        return exc.strerror or str(exc)
-    except ValueError as exc:
+        return read_file(path)
+    except FileError as exc:
         return str(exc)
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return "it is no regular file"
-            content = file.read(_LARGEST + 1)
-        except OSError as exc:
-            return exc.strerror or str(exc)
-    return content if len(content) <= _LARGEST else f"it is larger than {_LARGEST} bytes"
 
 
 def _fingerprint(content: bytes | str) -> str:

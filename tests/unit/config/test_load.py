@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,21 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read: Is a directory$"):
         read_config(tmp_path, {})
+
+
+def test_a_pipe_without_a_writer_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match=r"pipe: cannot be read: it is no regular file$"):
+        read_config(tmp_path / "pipe", {})
+
+
+def test_a_file_that_is_too_large_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("#" * 262_145)
+    with pytest.raises(ConfigError, match=r"config\.toml: cannot be read: it is larger than 262144 bytes$"):
+        read_config(path, {})
+    path.write_text(CLUSTER + "#" * (262_144 - len(CLUSTER)))
+    assert load_config(CLUSTER, {}) == read_config(path, {})
 
 
 def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:

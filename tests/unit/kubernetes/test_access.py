@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 import subprocess
 from collections.abc import Mapping
@@ -164,6 +165,8 @@ def test_each_mistake_is_named(
     ("text", "expected"),
     [
         ("token: [hunter2", "is not YAML"),
+        ("token: " + "[" * 5000, "is not YAML"),
+        ("hunter2: 2024-99-99", "is not YAML"),
         ("- hunter2", "expected a table"),
         ("users: []", "has no current-context"),
         ("current-context: x", "has no context named x"),
@@ -184,6 +187,19 @@ def test_a_file_that_is_no_kubeconfig_is_named_and_not_quoted(
 
 def test_a_kubeconfig_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert "there is no such file" in refusal(tmp_path / "none")
+
+
+def test_pipes_are_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert f"kubeconfig {tmp_path / 'pipe'}: cannot be read: it is no regular file" == refusal(
+        tmp_path / "pipe"
+    )
+    assert "pipe: cannot be read: it is no regular file" in refusal(
+        kubeconfig(tmp_path, {"tokenFile": "pipe"})
+    )
+    assert "pipe: cannot be read: it is no regular file" in refusal(
+        kubeconfig(tmp_path, {"token": "t"}, {"certificate-authority": "pipe"})
+    )
 
 
 def test_nothing_secret_is_in_a_repr(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_compression_is_gzip_or_none(text: str, gzip: bool) -> None:
         ("COMPRESSION", "zstd"),
         ("CERTIFICATE", "/nowhere/ca.pem"),
         ("CERTIFICATE", "/"),
+        ("CERTIFICATE", "/dev/zero"),
         ("CERTIFICATE", __file__),
         ("CLIENT_CERTIFICATE", __file__),
         ("CLIENT_KEY", __file__),
