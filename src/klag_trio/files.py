@@ -1,4 +1,4 @@
-"""Files that a user names.
+"""Files that a user names, and keys that libraries take from files only.
 
 A path may lead to a pipe that nobody writes to, a device without an end or a folder: only regular files are
 read, of bounded size, and links are followed, as Kubernetes mounts secrets behind links.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LARGEST = 1024 * 1024
@@ -18,7 +19,7 @@ LARGEST = 1024 * 1024
 
 
 class FileError(Exception):
-    """A file cannot be read; str() says why, without the path."""
+    """A file cannot be read, or nothing can be held in memory; str() says why, without the path."""
 
 
 def read_file(path: Path, *, largest: int = LARGEST) -> bytes:
@@ -48,6 +49,35 @@ def read_file(path: Path, *, largest: int = LARGEST) -> bytes:
     if len(content) > largest:
         raise FileError(f"it is larger than {largest} bytes")
     return content
+
+
+def load_cert_chain(
+    context: ssl.SSLContext, certificate: bytes, key: bytes, password: Callable[[], str]
+) -> None:
+    """Load what is in memory, as `SSLContext.load_cert_chain` does from files; a key never reaches a disk.
+
+    Raises:
+        FileError: the system has no descriptor or no memory for it.
+        ssl.SSLError: it is no certificate with its key in PEM.
+
+    """
+    try:
+        with _in_memory(certificate) as certificate_path, _in_memory(key) as key_path:
+            context.load_cert_chain(certificate_path, key_path, password)
+    except ssl.SSLError:
+        # It is an OSError, too.
+        raise
+    except OSError as exc:
+        raise FileError(f"it cannot be held in memory: {exc.strerror or exc}") from exc
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[str]:
+    descriptor = os.memfd_create("klag-trio", os.MFD_CLOEXEC)
+    with _closing(descriptor):
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{descriptor}"
 
 
 @contextlib.contextmanager

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
-from klag_trio.files import FileError, read_file
+from klag_trio.files import FileError, load_cert_chain, read_file
 
 
 def test_a_file_behind_links_and_one_of_proc_are_read(tmp_path: Path) -> None:
@@ -52,3 +57,36 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
     assert 10 == len(read_file(tmp_path / "file", largest=10))
     (tmp_path / "file").write_bytes(bytes(11))
     assert "it is larger than 10 bytes" == refusal(tmp_path / "file")
+
+
+@contextmanager
+def descriptors(left: int) -> Iterator[None]:
+    """Let this process open so many more, and no other."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+# Each takes one, and OpenSSL another.
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_key_for_which_there_is_no_descriptor_is_an_error_of_ours(left: int) -> None:
+    issued = trustme.CA().issue_cert("localhost")
+    certificate, key = issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with (
+        descriptors(left),
+        pytest.raises(FileError, match=r"^it cannot be held in memory: Too many open files$"),
+    ):
+        load_cert_chain(context, certificate, key, str)
+    with descriptors(3):
+        load_cert_chain(context, certificate, key, str)
+
+
+def test_what_is_no_certificate_is_an_error_of_ssl() -> None:
+    with pytest.raises(ssl.SSLError):
+        load_cert_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), b"none", b"none", str)

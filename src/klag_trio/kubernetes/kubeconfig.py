@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import attrs
 import yaml
 
-from klag_trio.files import FileError, read_file
+from klag_trio.files import FileError, load_cert_chain, read_file
 from klag_trio.kubernetes.access import Access, AccessError, bearer, check, file_text, tls_context
 
 _NOT_SUPPORTED = ("exec", "auth-provider", "username", "password", "as", "as-groups", "as-uid")
@@ -113,17 +112,15 @@ def _show_certificate(context: ssl.SSLContext, user: _Entry) -> None:
         return
     if certificate is None or key is None:
         raise AccessError(f"{user.where}: client-certificate and client-key go together")
-    # The ssl module loads keys from files only.
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(f"{certificate}\n{key}\n")
-        file.flush()
-        try:
-            # Without a password it would ask for one at the terminal.
-            context.load_cert_chain(file.name, password="")
-        except (ssl.SSLError, ValueError):
-            raise AccessError(
-                f"{user.where}: client-certificate and client-key are no pair in PEM without a password"
-            ) from None
+    try:
+        # Without a password it would ask for one at the terminal.
+        load_cert_chain(context, certificate.encode(), key.encode(), str)
+    except (ssl.SSLError, ValueError):
+        raise AccessError(
+            f"{user.where}: client-certificate and client-key are no pair in PEM without a password"
+        ) from None
+    except FileError as exc:
+        raise AccessError(f"{user.where}: client-key: {exc}") from exc
 
 
 def _exists(path: Path) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from klag_trio.config import ConfigError, Problem
 from klag_trio.config.web import CIPHER_SUITES, CURVES, TlsServer
+from klag_trio.files import load_cert_chain
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {
@@ -25,7 +25,12 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 def make_context(tls: TlsServer, files: Mapping[str, bytes]) -> ssl.SSLContext:
     """Make a context of its own, since CAs can only be added to one that is there.
 
-    `files` holds the bytes of each file that is named, by its key. Raises ConfigError, which names the key.
+    `files` holds the bytes of each file that is named, by its key.
+
+    Raises:
+        ConfigError: what is given cannot be used; it names the key.
+        FileError: the system has no memory or no descriptor for the certificate.
+
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -65,14 +70,13 @@ def _load_certificate(context: ssl.SSLContext, tls: TlsServer, files: Mapping[st
     def no_password() -> str:
         raise _wrong(key_name, "holds a key that needs a passphrase: klag-trio has none to give")
 
-    # The ssl module reads files only. Those in memory are just what was read, whatever is replaced meanwhile.
-    with _in_memory(cert) as cert_path, _in_memory(key) as key_path:
-        try:
-            context.load_cert_chain(cert_path, key_path, no_password)
-        except ssl.SSLError as exc:
-            if exc.reason == "KEY_VALUES_MISMATCH":
-                raise _wrong(key_name, f"does not belong to the certificate in {cert_name}") from None
-            raise _wrong(cert_name, f"cannot be used with {key_name}: {_reason(exc)}") from None
+    # Just what was read, whatever is replaced meanwhile.
+    try:
+        load_cert_chain(context, cert, key, no_password)
+    except ssl.SSLError as exc:
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            raise _wrong(key_name, f"does not belong to the certificate in {cert_name}") from None
+        raise _wrong(cert_name, f"cannot be used with {key_name}: {_reason(exc)}") from None
 
 
 def _load_client_ca(context: ssl.SSLContext, tls: TlsServer, files: Mapping[str, bytes]) -> None:
@@ -90,17 +94,6 @@ def _given(name: str, tls: TlsServer, files: Mapping[str, bytes]) -> tuple[str, 
     if written is not None:
         return name, written.encode()
     return f"{name}_file", files[f"{name}_file"]
-
-
-@contextlib.contextmanager
-def _in_memory(data: bytes) -> Iterator[str]:
-    descriptor = os.memfd_create("klag-trio", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def _reason(exc: ssl.SSLError | UnicodeDecodeError) -> str:

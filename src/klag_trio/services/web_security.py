@@ -54,6 +54,7 @@ class _Attempt:
     outcome: Security | ConfigError
     paths: Sequence[Path]
     fingerprint: Sequence[str]
+    """Of each file; empty where another reading may differ though no file does."""
 
 
 class WebSecurity:
@@ -173,6 +174,9 @@ def _attempt(path: Path) -> _Attempt:
         outcome = _security(config, files)
     except ConfigError as exc:
         outcome = exc
+    except FileError as exc:
+        # The files are not to blame: without a fingerprint the next look tries again.
+        return _Attempt(ConfigError([Problem("tls_server_config", f"cannot be used: {exc}")]), paths, [])
     return _Attempt(outcome, paths, list(map(_fingerprint, contents)))
 
 

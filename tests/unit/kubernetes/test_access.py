@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import ssl
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from klag_trio.kubernetes.access import Access, AccessError, find_access
+from klag_trio.kubernetes.leases import KubernetesLeases, LeaseUnavailable
 
 SERVER = "https://127.0.0.1:6443"
 
@@ -200,6 +202,39 @@ def test_pipes_are_refused_instead_of_waited_for(tmp_path: Path) -> None:
     assert "pipe: cannot be read: it is no regular file" in refusal(
         kubeconfig(tmp_path, {"token": "t"}, {"certificate-authority": "pipe"})
     )
+
+
+def with_certificate(folder: Path, pem: Path) -> Path:
+    """A kubeconfig with both parts in place, so that nothing else is read."""
+    parts = {"client-certificate-data": "cert.pem", "client-key-data": "key.pem"}
+    data = {key: base64.b64encode((pem / name).read_bytes()).decode() for key, name in parts.items()}
+    return kubeconfig(folder, data)
+
+
+def test_a_key_is_shown_without_a_folder_for_temporary_files(
+    tmp_path: Path, pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As tempfile has it where the root is read-only or full.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert access(with_certificate(tmp_path, pem)).tls() is not None
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ENOSYS])
+async def test_a_key_that_cannot_be_held_in_memory_is_told_and_no_end(
+    tmp_path: Path, pem: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = with_certificate(tmp_path, pem)
+    found = access(path)
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.memfd_create", refuse)
+    problem = f"user u: client-key: it cannot be held in memory: {os.strerror(number)}"
+    assert f"kubeconfig {path}: {problem}" == refusal(path)
+    # Later, at a connection that is made again.
+    with pytest.raises(LeaseUnavailable, match=problem):
+        await KubernetesLeases(found, namespace="default", name="klag-trio").read()
 
 
 def test_nothing_secret_is_in_a_repr(tmp_path: Path) -> None:

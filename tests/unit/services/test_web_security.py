@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import ssl
@@ -365,6 +366,41 @@ def _encrypted(key: Path) -> str:
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"hunter2"),
     ).decode()
+
+
+def _no_descriptor(*_: object) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_a_key_that_cannot_be_held_in_memory_is_told_at_the_start(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, tls_config(tmp_path, authority))
+    monkeypatch.setattr("os.memfd_create", _no_descriptor)
+    with pytest.raises(
+        ConfigError, match=r"^tls_server_config: cannot be used: it cannot be held in memory: Too many"
+    ):
+        await WebSecurity.load(path)
+
+
+async def test_a_certificate_that_could_not_be_held_in_memory_is_taken_as_soon_as_it_can(
+    tmp_path: Path,
+    authority: Authority,
+    looks: list[Path],
+    logged: list[EventDict],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with secured(tmp_path, tls_config(tmp_path, authority), authority) as site:
+        before = await serial(site)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.memfd_create", _no_descriptor)
+            tls_config(tmp_path, authority)
+            before_now = len(looks)
+            await until(lambda: len(looks) > before_now + 3)
+            assert before == await serial(site)
+        await taken(site, "success")
+        assert before != await serial(site)
+    logged.clear()
 
 
 async def test_headers_are_those_asked_for(tmp_path: Path, authority: Authority) -> None:
