@@ -53,6 +53,7 @@ TOML: dict[str, Callable[[], str]] = {
     "patterns": lambda: _repeated(lambda n: f'"^t{n}.*$",', f"{CLUSTER}topic_whitelist = [", "]\n"),
     "wrong patterns": lambda: _array('"(",', "topic_whitelist"),
     "numbers for patterns": lambda: _array("1,", "topic_whitelist"),
+    "one pattern": lambda: _in_string("(a|b){1,9}"),
     "bad references": lambda: _in_string("${}"),
     "references to nothing": lambda: _repeated(
         lambda n: f"${{B{n}}}", f'{CLUSTER}topic_whitelist = ["', '"]\n'

@@ -35,6 +35,8 @@ DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 DNS_NAME = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
 
 YEAR = 365 * 86400.0
+# What RE2 needs for repetitions grows with the square of how many there are: some seconds at ten times this.
+_LONGEST_PATTERN = 4096
 
 
 def scalar(node: Node, expected: str) -> Written:
@@ -168,6 +170,8 @@ def duration(least: float = 0.001, most: float = YEAR, *, zero: str = "") -> Cal
 def pattern(node: Node) -> NamePattern:
     """Read a regular expression. It matches anywhere in a name (`search`) unless it has anchors."""
     value = string(node, expected := "a regular expression in RE2's syntax")
+    if len(value) > _LONGEST_PATTERN:
+        raise WrongValueError(f"expected {expected}: more than {_LONGEST_PATTERN} characters", describe(node))
     try:
         return NamePattern(value)
     except PatternError as exc:

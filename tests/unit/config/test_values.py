@@ -370,3 +370,10 @@ def test_labels_cannot_be_changed() -> None:
     labels = with_cluster('labels.x = "1"').labels
     with pytest.raises(TypeError):
         labels["x"] = "2"  # type: ignore[index]
+
+
+def test_a_pattern_has_a_limit_of_its_own() -> None:
+    assert 4096 == len(with_cluster(f'topic_whitelist = ["{"a" * 4096}"]').topic_whitelist[0].pattern)
+    found = cluster_problem(f'topic_whitelist = ["{"(a|b){1,9}" * 20_000}"]')
+    assert "clusters[0].topic_whitelist[0]" == found.path
+    assert "expected a regular expression in RE2's syntax: more than 4096 characters" == found.message

@@ -136,9 +136,12 @@ def test_a_kind_of_client_certificate_that_is_not_verified_is_refused(kind: str)
         ("the file is not valid YAML: expected keys with values at the top", "- a"),
         ("the file is not valid YAML: expected keys with values at the top", "hello"),
         ("the file is not valid YAML: it is nested too deeply", "a: " + "[" * 4_000),
-        ("the file is not valid YAML: the file is larger than 131072 characters", "#" * 2**17 + "#"),
+        pytest.param(
+            "the file is not valid YAML: the file is larger than 131072 characters",
+            "#" * 2**17 + "#",
+            id="too large",
+        ),
         ("the file is not valid YAML: it holds a character", "a: \x01"),
-        ("the file is not valid YAML: the file is larger", "#" * 300_000),
         (
             "tls_server_config.cert_file: tags are not supported",
             "tls_server_config: {cert_file: !x a, key_file: b}",
