@@ -19,12 +19,10 @@ from klag_trio import __version__, allocator, app, check, descriptors, interpret
 from klag_trio.config import Config, ConfigError, read_config
 from klag_trio.services.server import ListenError
 from klag_trio.start import STOPPED
+from klag_trio.stopping import LOG_SECONDS
 
 FAULT, WRONG = 1, 2
 """Exit codes: a fault while running; the command line or the configuration is wrong."""
-
-# Of a stop, for the lines that nobody has read yet.
-_FOR_LOG_SECONDS = 0.5
 
 _CONFIGS = (Path("config.toml"), Path("/etc/klag-exporter/config.toml"))
 
@@ -169,7 +167,7 @@ def _exit(log: logs.Log, code: int, *messages: str) -> NoReturn:
 
 def _leave(log: logs.Log, code: int) -> NoReturn:
     """End without tearing down: a thread that is still inside librdkafka would crash it."""
-    log.flush(_FOR_LOG_SECONDS)
+    log.flush(LOG_SECONDS)
     with suppress(OSError):
         sys.stdout.flush()
     os._exit(code)

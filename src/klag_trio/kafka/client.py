@@ -26,13 +26,14 @@ from klag_trio.kafka.faults import fault_of
 from klag_trio.kafka.features import built_in, missing_kerberos
 from klag_trio.kafka.redact import redactor
 from klag_trio.kafka.worker_process import WorkerProcess
+from klag_trio.stopping import CLIENT_SECONDS
 
 T = TypeVar("T")
 Redact = Callable[[str], str]
 
 _CLIENT_ID = "klag-trio"
 _READ_UNCOMMITTED = 0
-_DRAIN_SECONDS = 1.0
+_DRAIN_SECONDS = CLIENT_SECONDS
 _HEARING_SECONDS = 10.0
 # What librdkafka calls a broken connection, although it is about certificates.
 _TLS = ("SSL handshake failed", "SSL alert number")

@@ -32,6 +32,7 @@ import trio
 
 from klag_trio.domain.offsets import Fault
 from klag_trio.domain.time_lag import CRASH, LATE, NO_PROCESS
+from klag_trio.stopping import WORKER_SECONDS
 
 T = TypeVar("T")
 
@@ -39,7 +40,6 @@ _COMMAND = (sys.executable, "-P", "-m", "klag_trio.kafka.worker")
 # The worker keeps its deadlines itself; this is how late it may be before it is replaced.
 _OVERTIME_SECONDS = 2.0
 _STARTING_SECONDS = 30.0
-_ENDING_SECONDS = 1.0
 _TELL_SECONDS = 600.0
 _REASON = 300
 
@@ -98,7 +98,7 @@ class _Running:
         said = bytearray()
         with trio.CancelScope(shield=True):
             self.process.kill()
-            with trio.move_on_after(_ENDING_SECONDS):
+            with trio.move_on_after(WORKER_SECONDS):
                 await self.process.wait()
                 while more := await self.words.receive_some():
                     said += more
@@ -209,7 +209,7 @@ class WorkerProcess:
     async def _bury(self, running: _Running) -> Fault:
         """End what is left of a worker that ended by itself, and tell of what."""
         self._running = None
-        with trio.move_on_after(_ENDING_SECONDS):
+        with trio.move_on_after(WORKER_SECONDS):
             await running.process.wait()
         said = await running.end()
         code = running.process.returncode or 0

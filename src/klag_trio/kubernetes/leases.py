@@ -13,10 +13,10 @@ import trio
 from klag_trio import __version__
 from klag_trio.domain.lease import Lease
 from klag_trio.kubernetes.access import Access, AccessError
+from klag_trio.stopping import LEASE_CONNECTION_SECONDS
 
 # Which process holds it. Kept beside the identity, which two processes may share by mistake.
 PROCESS = "klag-trio/process"
-_GOODBYE_SECONDS = 1.0
 _MESSAGE = 300
 
 
@@ -82,7 +82,7 @@ class KubernetesLeases:
         """Close the connection; the next call opens another."""
         client, self._client = self._client, None
         if client is not None:
-            with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
+            with trio.move_on_after(LEASE_CONNECTION_SECONDS, shield=True):
                 await client.aclose()
 
     async def _ask(

@@ -94,6 +94,8 @@ class Collector:
 
     async def _recycle(self) -> None:
         await self._time_lag.recycle()
+        # Neither lets itself be cancelled, and a stop has time for one of them (klag_trio.stopping).
+        await trio.lowlevel.checkpoint()
         self._refused = None
         try:
             await self._client.recycle()

@@ -45,6 +45,7 @@ from klag_trio.services.burst import Bursts
 from klag_trio.services.transport import RefusedError, make_transport
 from klag_trio.services.turns import Turns
 from klag_trio.services.web_security import Security
+from klag_trio.stopping import ANSWERS_SECONDS
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ class Patience:
     scrape is waited for so long: `scrape_timeout` is 10 s by default, and `scrape_interval` at most."""
     linger: float = 2
     """For a refused client to finish sending and read why."""
-    stop: float = 0.5
+    stop: float = ANSWERS_SECONDS
     """For answers under way when the server is told to stop."""
 
 

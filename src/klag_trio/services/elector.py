@@ -23,12 +23,10 @@ from klag_trio.domain.lease import (
 )
 from klag_trio.kubernetes.leases import LeaseConflict, LeaseUnavailable
 from klag_trio.services.tenure import Tenure
+from klag_trio.stopping import RELEASE_SECONDS
 
 # A standby that looks this often takes over so soon after a lease was given back.
 _LOOK_SECONDS = 1.0
-# Within the 5 s that a stop may take, of which the last push to a collector has 2 and librdkafka has 1.5;
-# whoever does not get there lets the lease run out.
-RELEASE_SECONDS = 1.5
 _RELEASE_PAUSE = 0.2
 
 

@@ -16,12 +16,12 @@ from klag_trio.exposition.observation import Observation
 from klag_trio.exposition.otlp import Request, Source, requests
 from klag_trio.services.otlp_channel import ExportError, Rejected
 from klag_trio.services.otlp_settings import OtlpSettings
+from klag_trio.stopping import LAST_PUSH_SECONDS
 
 Outcome = Literal["success", "partial", "failure"]
 OUTCOMES: tuple[Outcome, ...] = ("success", "partial", "failure")
 """All of it arrived; some of it; nothing."""
 
-LAST_PUSH_SECONDS = 2.0
 _BACKOFF_BASE, _BACKOFF_CAP = 1.0, 10.0
 
 

@@ -226,7 +226,8 @@ class Closing(NoTimeLag):
     closed = False
 
     async def recycle(self) -> None:
-        await trio.sleep(1)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
         self.closed = True
 
 
@@ -238,6 +239,16 @@ async def test_a_cancelled_collector_lets_go_of_the_connections_of_its_time_lag(
     with trio.move_on_after(5):
         await prod.collector.run()
     assert time_lag.closed
+
+
+async def test_a_collector_that_is_cancelled_while_it_recycles_lets_its_client_be(
+    virtual_time: MockClock,
+) -> None:
+    prod = collected(time_lag=Closing(), performance=attrs.evolve(NO_CACHES, client_recycle_interval=1))
+    with trio.move_on_after(0.5):
+        await prod.collector.run()
+    # A stop has no time for it as well.
+    assert [] == prod.client.at
 
 
 # Faults of single groups and partitions

@@ -15,8 +15,9 @@ from trio.testing import MockClock
 
 from klag_trio.domain.lease import Candidate, Lease, release
 from klag_trio.kubernetes.leases import LeaseConflict, LeaseUnavailable
-from klag_trio.services.elector import RELEASE_SECONDS, Elector
+from klag_trio.services.elector import Elector
 from klag_trio.services.tenure import Tenure
+from klag_trio.stopping import RELEASE_SECONDS
 
 DURATION, GRACE = 15, 5
 TERM = DURATION - GRACE

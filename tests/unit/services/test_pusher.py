@@ -17,6 +17,7 @@ from klag_trio.exposition.samples import Block
 from klag_trio.services.otlp_channel import ExportError, Rejected
 from klag_trio.services.otlp_settings import read_settings
 from klag_trio.services.pusher import Pusher
+from klag_trio.stopping import LAST_PUSH_SECONDS
 
 DOWN = ExportError("UNAVAILABLE", "refused", retryable=True)
 DENIED = ExportError("UNAUTHENTICATED", "no token", retryable=False)
@@ -137,11 +138,13 @@ async def test_a_refusal_is_not_tried_again(virtual_time: MockClock) -> None:
     assert 2 == len(sender.sent_at)
 
 
-async def test_a_collector_that_hangs_holds_a_stop_up_for_two_seconds(virtual_time: MockClock) -> None:
+async def test_a_collector_that_hangs_holds_a_stop_up_as_long_as_the_last_push_may_take(
+    virtual_time: MockClock,
+) -> None:
     published, sender = Published(), FakeSender(hangs=True)
     start = trio.current_time()
     await run_for(10, published, sender)
-    assert 12.0 == round(trio.current_time() - start, 3)
+    assert 10 + LAST_PUSH_SECONDS == round(trio.current_time() - start, 3)
     assert ["failure"] == published.outcomes
 
 
