@@ -126,6 +126,7 @@ test-kubernetes: setup  ## leader election on a real kube-apiserver, which Go bu
 	@scripts/install-missing java:default-jre-headless mvn:maven etcd:etcd-server openssl:openssl
 	@$(BIN)/python test-stack kafka fetch
 	@$(BIN)/python test-stack kubernetes
+	@$(BIN)/python test-stack collector
 	@$(BIN)/python test-stack chart
 	$(BIN)/pytest -m kubernetes $(ARGS)
 
