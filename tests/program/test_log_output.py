@@ -13,7 +13,7 @@ import sys
 import termios
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 _LISTENING = "0A"
 _NO_BROKER = {"name": "nowhere", "bootstrap_servers": "127.0.0.1:1"}
 # librdkafka tells each of its many attempts to connect.
-_TALKATIVE = {
+TALKATIVE: dict[str, Any] = {
     **_NO_BROKER,
     "consumer_properties": {"debug": "all", "reconnect.backoff.ms": 1, "reconnect.backoff.max.ms": 1},
 }
 _SLOWLY_TALKATIVE = {**_NO_BROKER, "consumer_properties": {"debug": "all"}}
 _SMALL_PIPE_BYTES = 4096
-_WHOLE_LINE = re.compile(rb"20\d\d-[^ ]+Z \[\w+ *\] [^\n]+\n")
+WHOLE_LINE = re.compile(rb"20\d\d-[^ ]+Z \[\w+ *\] [^\n]+\n")
 
 
 @attrs.frozen
-class _Started:
+class Started:
     """A klag-trio whose log is not for us to read."""
 
     process: subprocess.Popen[bytes]
@@ -74,18 +74,17 @@ class _Started:
 def started(
     folder: Path,
     redirections: str,
-    cluster: Mapping[str, object] = _NO_BROKER,
-    *,
+    *clusters: Mapping[str, object],
     level: str = "info",
     stderr: IO[bytes] | int = subprocess.PIPE,
-) -> Iterator[_Started]:
+) -> Iterator[Started]:
     """Run klag-trio with its streams as a shell's redirections say; it is gone after the block."""
     config = folder / "config.toml"
-    config.write_text(config_text([cluster], {"performance": {"kafka_timeout": "100ms"}}))
+    config.write_text(config_text(clusters or [_NO_BROKER], {"performance": {"kafka_timeout": "100ms"}}))
     arguments = shlex.join([*COMMAND, "-c", str(config), "-l", level])
     process = subprocess.Popen(["sh", "-c", f"exec {arguments} {redirections}"], stderr=stderr)
     try:
-        yield _Started(process)
+        yield Started(process)
     finally:
         process.kill()
         process.wait()
@@ -115,7 +114,7 @@ def test_a_stream_that_is_closed_becomes_no_socket(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_goes_away_costs_lines_only(tmp_path: Path) -> None:
-    with started(tmp_path, "", _TALKATIVE, level="debug") as program:
+    with started(tmp_path, "", TALKATIVE, level="debug") as program:
         assert program.get("/health")[0] == 200
         assert program.process.stderr is not None
         program.process.stderr.close()
@@ -125,7 +124,7 @@ def test_a_reader_that_goes_away_costs_lines_only(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_nobody_reads_freezes_nothing(tmp_path: Path) -> None:
-    with started(tmp_path, "", _TALKATIVE, level="debug") as program:
+    with started(tmp_path, "", TALKATIVE, level="debug") as program:
         wait_until(lambda: program.lost_lines() >= 2, "lines are lost")
         assert program.get("/health")[0] == 200
         # It goes on with its lines as soon as somebody reads them.
@@ -136,7 +135,7 @@ def test_a_pipe_that_nobody_reads_freezes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_nobody_reads_does_not_keep_it_from_ending(tmp_path: Path) -> None:
-    with started(tmp_path, "", _TALKATIVE, level="debug") as program:
+    with started(tmp_path, "", TALKATIVE, level="debug") as program:
         wait_until(lambda: program.lost_lines() >= 2, "lines are lost")
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait(SECONDS) == 0
@@ -154,7 +153,7 @@ def test_a_pipe_that_does_not_wait_loses_no_line(tmp_path: Path) -> None:
     ):
         wait_until(lambda: _waiting_bytes(reading) > _SMALL_PIPE_BYTES * 0.8, "the pipe is full")
         read = [lines.readline() for _ in range(200)]
-        assert all(_WHOLE_LINE.fullmatch(line) for line in read), read
+        assert all(WHOLE_LINE.fullmatch(line) for line in read), read
         assert program.lost_lines() == 0
 
 
