@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
-from cattrs import Converter
 from cattrs.errors import (
     AttributeValidationNote,
     ClassValidationError,
@@ -16,6 +15,7 @@ from cattrs.errors import (
     IterableValidationNote,
 )
 from cattrs.gen import make_dict_structure_fn, override
+from cattrs.preconf.tomlkit import TomlkitConverter, make_converter
 
 from klag_trio.files import FileError, read_file
 
@@ -72,8 +72,8 @@ def structure(tree: Node, kind: type[T]) -> T:
     return structured
 
 
-def _converter() -> Converter:
-    converter = Converter(detailed_validation=True)
+def _converter() -> TomlkitConverter:
+    converter = make_converter(detailed_validation=True)
     converter.register_structure_hook_factory(attrs.has, lambda kind: _table_hook(kind, converter))
     clusters = array_of(lambda node: converter.structure(node, Cluster), _CLUSTERS)
     converter.register_structure_hook_func(
@@ -82,7 +82,7 @@ def _converter() -> Converter:
     return converter
 
 
-def _table_hook(kind: type[Any], converter: Converter) -> Callable[[Any, Any], Any]:
+def _table_hook(kind: type[Any], converter: TomlkitConverter) -> Callable[[Any, Any], Any]:
     """Make what turns a table into one of our classes and tells all that is wrong with it."""
 
     def with_reader(read: Callable[[Node], Any]) -> Callable[[Any, Any], Any]:

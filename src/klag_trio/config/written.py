@@ -8,14 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
+import tomlkit
+from tomlkit.exceptions import ParseError, TOMLKitError
+from tomlkit.items import Item
 
 from .errors import ConfigError, Problem, one_line
 
-LARGEST = 256 * 1024
-"""Characters in the largest file that is read; far above any real one, and read within 2 seconds."""
+LARGEST = 96 * 1024
+"""Characters in the largest file that is read; far above any real one, and read within 5 seconds."""
 
 # In one key. What tomllib needs for a key grows with the square of its dots.
 _MOST_DOTS = 20
+# In one table. What tomlkit needs for keys such as a.b and a.c grows with the square of how many there are.
+_MOST_DOTTED = 64
 # Of one value.
 _MOST_FAULTS = 10
 
@@ -24,25 +29,13 @@ _REFERENCE = re.compile(
     rf"(?P<literal>\$\$\{{)|\$\{{(?P<optional>\?)?(?P<name>{_NAME})(?::-(?P<default>[^{{}}]*))?\}}|(?P<broken>\$\{{)"
 )
 # A string without an end is no TOML, and runs on here so that it is looked through only once.
-_QUOTED = r"""
-    \"\"\"(?:[^\\]|\\(?:.|\Z))*?(?:\"{3,5}|\Z) | \'\'\'.*?(?:\'{3,5}|\Z)
-    | "(?:[^"\\\r\n]|\\[^\r\n])*+"? | '[^'\r\n]*+'?
-"""
-_COMMENT = r"\#[^\r\n]*+"
 _TOKEN = re.compile(
     rf"""
-      (?P<quoted>{_QUOTED} | {_COMMENT})
+      (?P<quoted>
+          \"\"\"(?:[^\\]|\\(?:.|\Z))*?(?:\"{{3,5}}|\Z) | \'\'\'.*?(?:\'{{3,5}}|\Z)
+        | "(?:[^"\\\r\n]|\\[^\r\n])*+"? | '[^'\r\n]*+'? | \#[^\r\n]*+ )
     | \$\{{(?P<reference>\??{_NAME}(?::-[^{{}}'\r\n]*+)?)\}}
     | (?P<mark>[=\[\]{{}},.\n])
-    """,
-    re.DOTALL | re.VERBOSE,
-)
-# Of a file that is valid TOML. A key is taken for a scalar, too: where it stands says which it is.
-_SCALAR = re.compile(
-    rf"""
-      {_COMMENT}
-    | (?P<scalar>{_QUOTED} | [0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[ ][0-9]{{2}}:[\w:.+-]++ | [\w:.+-]++)
-    | (?P<mark>[=\[\]{{}},\n])
     """,
     re.DOTALL | re.VERBOSE,
 )
@@ -99,13 +92,18 @@ def parse(text: str, environ: Mapping[str, str]) -> dict[str, Node]:
     marker = next(c for c in map(chr, range(0xE000, 0x110000)) if c not in used)
     marked = _quote_references(text, marker)
     try:
+        # tomllib knows line and column and follows the specification; tomlkit keeps the spelling.
         tomllib.loads(marked)
-        return _tree(marked, marker, environ)
+        document = tomlkit.parse(marked)
+        return {name: _node(item, marker, environ) for name, item in document.items()}
     except tomllib.TOMLDecodeError as exc:
         reason, where = _located(str(exc), marked)
         raise _no_toml(where, reason) from None
     except RecursionError:
         raise _no_toml("", "it is nested too deeply") from None
+    except TOMLKitError as exc:
+        where = f"line {exc.line}, column {exc.col}" if isinstance(exc, ParseError) else ""
+        raise _no_toml(where, "it is nested too deeply, or a key is defined in two ways") from None
     except ValueError:
         raise _no_toml("", "it holds a number that is too long") from None
 
@@ -125,78 +123,58 @@ def _no_toml(where: str, reason: str) -> ConfigError:
     return ConfigError([Problem(where, f"the file is not valid TOML: {reason}")])
 
 
-class _Position:
-    """Tells keys from values while the tokens of a file go by."""
-
-    def __init__(self) -> None:
-        self.expects_value = False
-        self._opened: list[str] = []
-
-    def advance(self, mark: str) -> None:
-        match mark:
-            case "=":
-                self.expects_value = True
-            case "[" | "{" if self.expects_value:
-                self._opened.append(mark)
-                self.expects_value = mark == "["
-            case "]" | "}":
-                if self._opened:
-                    self._opened.pop()
-                self.expects_value = bool(self._opened)
-            case ",":
-                self.expects_value = self._opened[-1:] == ["["]
-            case "\n" if not self._opened:
-                self.expects_value = False
-
-
 def _quote_references(text: str, marker: str) -> str:
     """Turn each bare `${NAME}` into the string 'xNAME', where x is the marker: no column moves."""
-    position = _Position()
-    dots = 0
+    opened: list[str] = []
+    expects_value = False
+    dots = dotted = 0
 
     def replace(token: re.Match[str]) -> str:
-        nonlocal dots
+        nonlocal expects_value, dots, dotted
         if token["mark"] == ".":
             dots += 1
+            dotted += dots == 1 and not expects_value
             if dots > _MOST_DOTS:
                 raise _no_toml("", "it is nested too deeply")
+            if dotted > _MOST_DOTTED:
+                where = f"line {text.count(chr(10), 0, token.start()) + 1}"
+                reason = f"more than {_MOST_DOTTED} keys with dots in one table: put them in quotes"
+                raise ConfigError([Problem(where, reason)])
             return "."
         if token["mark"]:
             dots = 0
-            position.advance(token["mark"])
-        if token["reference"] and position.expects_value:
+        match token["mark"]:
+            case "=":
+                expects_value = True
+            case "[" | "{" as bracket if expects_value:
+                opened.append(bracket)
+                expects_value = bracket == "["
+            case "]" | "}":
+                if opened:
+                    opened.pop()
+                else:  # The end of the name of another table.
+                    dotted = 0
+                expects_value = bool(opened)
+            case ",":
+                expects_value = opened[-1:] == ["["]
+            case "\n" if not opened:
+                expects_value = False
+        if token["reference"] and expects_value:
             return f"'{marker}{token['reference']}'"
         return token[0]
 
     return _TOKEN.sub(replace, text)
 
 
-def _tree(text: str, marker: str, environ: Mapping[str, str]) -> dict[str, Node]:
-    """Read valid TOML with its scalars as the file spells them, which tomllib does not keep.
-
-    tomllib reads the scalars as one flat array, and then the file with the index of each in its place.
-    """
-    position = _Position()
-    spellings: list[str] = []
-
-    def replace(token: re.Match[str]) -> str:
-        if token["mark"]:
-            position.advance(token["mark"])
-        if not token["scalar"] or not position.expects_value:
-            return token[0]
-        spellings.append(token[0])
-        # A float, the only kind for which tomllib asks what to make of it.
-        return f"{len(spellings) - 1}.0"
-
-    indexed = _SCALAR.sub(replace, text)
-    values = tomllib.loads(f"values = [{','.join(spellings)}]")["values"]
-    written = [
-        _scalar(spelling, value, marker, environ) for spelling, value in zip(spellings, values, strict=True)
-    ]
-    return tomllib.loads(indexed, parse_float=lambda index: written[int(index.partition(".")[0])])
-
-
-def _scalar(spelling: str, value: object, marker: str, environ: Mapping[str, str]) -> Written:
+def _node(item: object, marker: str, environ: Mapping[str, str]) -> Node:
+    if isinstance(item, Mapping):
+        return {str(name): _node(value, marker, environ) for name, value in item.items()}
+    if isinstance(item, Sequence) and not isinstance(item, str):
+        return [_node(value, marker, environ) for value in item]
+    if not isinstance(item, Item):
+        # tomlkit hands out booleans as Python's own.
+        return Written(str(item).lower(), item)
+    spelling, value = item.as_string(), item.unwrap()
     if not isinstance(value, str):
         return Written(one_line(spelling), value)
     bare = spelling.startswith(f"'{marker}")

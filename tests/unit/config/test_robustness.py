@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.config.files import problem
 
 from klag_trio.config import ConfigError, load_config
+from klag_trio.config.written import parse
 
 EXAMPLE = (Path(__file__).parents[3] / "config.toml").read_text()
 PIECES = st.sampled_from(
@@ -95,13 +96,13 @@ def test_any_text_loads_or_says_why(text: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "text"),
     [
-        ("it is nested too deeply", "a = " + "[" * 100_000),
-        ("it is nested too deeply", "a = " + "{a = " * 50_000),
-        ("it is nested too deeply", "a" + ".a" * 100_000 + " = 1"),
-        ("it is nested too deeply", "[" + "a." * 100_000 + "a]"),
-        ("it is nested too deeply", "a = " + "[" * 5000 + "]" * 5000),
+        ("it is nested too deeply", "a = " + "[" * 90_000),
+        ("it is nested too deeply", "a = " + "{a = " * 15_000),
+        ("it is nested too deeply", "a" + ".a" * 40_000 + " = 1"),
+        ("it is nested too deeply", "[" + "a." * 40_000 + "a]"),
+        ("it is nested too deeply, or a key is defined in two ways", "a = " + "[" * 200 + "]" * 200),
         ("it holds a number that is too long", "a = " + "9" * 5000),
-        ("the file is larger than 262144 characters", "#" * 2**18 + "#"),
+        ("the file is larger than 98304 characters", "#" * 96 * 1024 + "#"),
     ],
     ids=["arrays", "inline tables", "dotted key", "table name", "closed arrays", "number", "file"],
 )
@@ -113,12 +114,22 @@ def test_input_that_is_too_much_is_refused_with_the_reason(reason: str, text: st
 @pytest.mark.parametrize(
     "text",
     [
-        "a = " + '\\"' * 100_000,
-        "a = '" + "${A:-" * 50_000 + "'",
-        "a = " + "${A:-" * 50_000,
-        '"""\\' * 60_000,
+        "a = " + '\\"' * 40_000,
+        "a = '" + "${A:-" * 15_000 + "'",
+        "a = " + "${A:-" * 15_000,
+        '"""\\' * 20_000,
     ],
     ids=["escapes", "references", "unquoted references", "open strings"],
 )
 def test_odd_input_takes_no_longer_than_its_length(text: str) -> None:
     loads_or_says_why(text)
+
+
+def test_a_table_has_so_many_keys_with_dots_at_most() -> None:
+    keys = "[a.b]\n" + "".join(f"c.d{number} = 1\n" for number in range(64))
+    assert parse(keys + '"c.e" = 1.5\n' + keys.replace("b", "c"), {})
+    found = problem(f"{keys}c.e = 1\n")
+    assert ("line 66", "more than 64 keys with dots in one table: put them in quotes") == (
+        found.path,
+        found.message,
+    )
