@@ -152,13 +152,15 @@ def _quote_references(text: str, marker: str) -> str:
             case "]" | "}":
                 if opened:
                     opened.pop()
-                else:  # The end of the name of another table.
+                else:
                     dotted = 0
                 expects_value = bool(opened)
             case ",":
                 expects_value = opened[-1:] == ["["]
             case "\n" if not opened:
                 expects_value = False
+            case "[":  # Of the name of another table, which has dots of its own.
+                dotted = 0
         if token["reference"] and expects_value:
             return f"'{marker}{token['reference']}'"
         return token[0]
