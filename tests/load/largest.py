@@ -51,6 +51,9 @@ TOML: dict[str, Callable[[], str]] = {
         lambda n: f'a.b{n}="1"\n', f"{CLUSTER}[clusters.consumer_properties]\n"
     ),
     "patterns": lambda: _repeated(lambda n: f'"^t{n}.*$",', f"{CLUSTER}topic_whitelist = [", "]\n"),
+    "patterns that repeat": lambda: _repeated(
+        lambda n: f'"{n}a{{1000}}",', f"{CLUSTER}topic_whitelist = [", "]\n"
+    ),
     "wrong patterns": lambda: _array('"(",', "topic_whitelist"),
     "numbers for patterns": lambda: _array("1,", "topic_whitelist"),
     "one pattern": lambda: _in_string("(a|b){1,9}"),

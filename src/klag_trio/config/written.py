@@ -14,7 +14,7 @@ from tomlkit.items import Item
 
 from .errors import ConfigError, Problem, one_line
 
-LARGEST = 96 * 1024
+LARGEST = 64 * 1024
 """Characters in the largest file that is read; far above any real one, and read within 5 seconds."""
 
 # In one key. What tomllib needs for a key grows with the square of its dots.

@@ -11,7 +11,7 @@ from yaml.constructor import SafeConstructor
 from .errors import ConfigError, Problem, one_line, spell_path
 from .written import Node, Written
 
-LARGEST = 96 * 1024
+LARGEST = 64 * 1024
 """Characters in the largest file that is read; far above any real one, and read within 3 seconds."""
 
 _PLAIN = "tag:yaml.org,2002:"

@@ -226,10 +226,10 @@ def test_a_pipe_without_a_writer_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text("#" * 98_305)
-    with pytest.raises(ConfigError, match=r"config\.toml: cannot be read: it is larger than 98304 bytes$"):
+    path.write_text("#" * 65_537)
+    with pytest.raises(ConfigError, match=r"config\.toml: cannot be read: it is larger than 65536 bytes$"):
         read_config(path, {})
-    path.write_text(CLUSTER + "#" * (98_304 - len(CLUSTER)))
+    path.write_text(CLUSTER + "#" * (65_536 - len(CLUSTER)))
     assert load_config(CLUSTER, {}) == read_config(path, {})
 
 
