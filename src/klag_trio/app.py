@@ -31,7 +31,7 @@ from klag_trio.services.server import connection_limit, serve
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
 from klag_trio.services.web_security import OPEN, OUTCOMES, Security, WebSecurity
-from klag_trio.signals import IGNORED, STOPS
+from klag_trio.start import IGNORED, STOPS
 
 if TYPE_CHECKING:
     from klag_trio.services.candidacy import Candidacy

@@ -8,10 +8,12 @@ import signal
 import sys
 from types import FrameType
 
-from klag_trio.signals import IGNORED, STOPS
-
 STOPPED = 0
 """The exit code where it was stopped as asked."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What ends a process that does nothing about it, and changes nothing here."""
 
 _STANDARD_STREAMS = (0, 1, 2)
 
