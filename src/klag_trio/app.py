@@ -14,12 +14,11 @@ import attrs
 import structlog
 import trio
 
-from klag_trio import __version__, descriptors
-from klag_trio.config import Cluster, Config, Exporter, Leadership
-from klag_trio.domain.threads import Threads, share
+from klag_trio import __version__
+from klag_trio.config import Config, Exporter, Leadership
+from klag_trio.connections import Connection, StartError, connect, reads_records, threads_of
 from klag_trio.domain.time_lag import RateEstimator, TimestampCache
-from klag_trio.kafka.admin import KafkaAdmin
-from klag_trio.kafka.client import Client, PropertyError
+from klag_trio.ending import IGNORED, STOPS
 from klag_trio.kafka.record_reader import RecordReader
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
@@ -31,63 +30,9 @@ from klag_trio.services.server import connection_limit, serve
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
 from klag_trio.services.web_security import OPEN, OUTCOMES, Security, WebSecurity
-from klag_trio.start import IGNORED, STOPS
 
 if TYPE_CHECKING:
     from klag_trio.services.candidacy import Candidacy
-
-
-class StartError(Exception):
-    """The configuration is well-formed, but cannot be run; a line for each reason."""
-
-
-@attrs.frozen
-class Connection:
-    """A cluster and the client to it."""
-
-    cluster: Cluster
-    client: Client
-    admin: KafkaAdmin
-
-
-def connect(config: Config) -> list[Connection]:
-    """Make the clients, which checks their properties; nothing is connected yet.
-
-    Raises:
-        StartError: librdkafka refuses a property of one of the clusters.
-
-    """
-    performance = config.exporter.performance
-    threads = _threads(config)
-    connections, refused = [], []
-    for cluster in config.clusters:
-        properties = {**cluster.consumer_properties.reveal(), "bootstrap.servers": cluster.bootstrap_servers}
-        try:
-            client = Client(
-                cluster.name, properties, threads=threads.admin, timeout=performance.kafka_timeout
-            )
-        except PropertyError as exc:
-            refused.append(f"cluster {cluster.name}: consumer_properties: {exc}")
-            continue
-        admin = KafkaAdmin(
-            client,
-            max_concurrent_groups=performance.max_concurrent_groups,
-            offset_fetch_timeout=performance.offset_fetch_timeout,
-        )
-        connections.append(Connection(cluster, client, admin))
-    if refused:
-        raise StartError("\n".join(refused))
-    return connections
-
-
-def _threads(config: Config) -> Threads:
-    """The threads of each cluster."""
-    exporter = config.exporter
-    readers = exporter.timestamp_sampling.max_concurrent_fetches if reads_records(exporter) else 0
-    if descriptors.limit() < _DESCRIPTORS_ENOUGH:
-        readers = min(1, readers)
-    total = exporter.performance.max_blocking_threads
-    return share(total, clusters=len(config.clusters), readers=readers)
 
 
 def otlp_settings(config: Config) -> OtlpSettings | None:
@@ -136,8 +81,6 @@ class Web:
 
 PROBE_KEYS = "--web.probe-listen-address"
 _PLACES_FOR_PROBES = 32
-# With fewer in a process, one reader of records at a time: each needs about twenty.
-_DESCRIPTORS_ENOUGH = 512
 
 
 async def run(config: Config, web: Web, log_lines_dropped: Callable[[], int]) -> None:
@@ -147,6 +90,7 @@ async def run(config: Config, web: Web, log_lines_dropped: Callable[[], int]) ->
 
     Raises:
         StartError: the configuration asks for what cannot be.
+        HostError: the system does not give what it asks for.
         ConfigError: the web config file is wrong.
         ListenError: an address cannot be listened on.
 
@@ -155,7 +99,7 @@ async def run(config: Config, web: Web, log_lines_dropped: Callable[[], int]) ->
     security = None if web.config_file is None else await WebSecurity.load(web.config_file)
     exporter = config.exporter
     candidate = candidacy(exporter.leadership)
-    connections = connect(config)
+    connections = await connect(config)
     board = Board(
         config.clusters,
         partition_series=exporter.granularity == "partition",
@@ -263,7 +207,7 @@ def _collector(connection: Connection, board: Board, config: Config) -> Collecto
         identify_topics=reads_records(exporter),
         wall_clock=time.time,
     )
-    readers = _threads(config).readers
+    readers = threads_of(config).readers
     time_lag = _time_lag(connection, reader, board, exporter, readers)
     return Collector(name, reader, time_lag, connection.client, board, exporter)
 
@@ -283,12 +227,6 @@ def _pusher(board: Board, settings: OtlpSettings) -> Callable[..., Awaitable[Non
     board.expect_exports(OUTCOMES)
     source = Source(resource=settings.resource, version=__version__, started=time.time())
     return Pusher(board, OtlpChannel(settings), source, settings).run
-
-
-def reads_records(exporter: Exporter) -> bool:
-    """Whether time lag comes from records."""
-    sampling = exporter.timestamp_sampling
-    return sampling.enabled and sampling.mode == "message"
 
 
 def _time_lag(
@@ -345,7 +283,7 @@ async def _close(connections: Sequence[Connection]) -> None:
 def _say_what_is_ignored(config: Config) -> None:
     log = structlog.get_logger(__name__)
     wanted = config.exporter.performance.max_blocking_threads
-    if (needed := _threads(config).total * len(config.clusters)) > wanted:
+    if (needed := threads_of(config).total * len(config.clusters)) > wanted:
         log.warning(
             "exporter.performance.max_blocking_threads is less than the clusters need",
             max_blocking_threads=wanted,

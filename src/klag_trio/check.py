@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import attrs
 import trio
 
-from klag_trio import app
 from klag_trio.config import Config, Exporter
+from klag_trio.connections import Connection, connect, reads_records
 from klag_trio.domain.acls import (
     DESCRIBE_GROUP,
     DESCRIBE_TOPIC,
@@ -103,10 +103,11 @@ async def check(config: Config, say: Callable[[str], object]) -> bool:
 
     Raises:
         StartError: the configuration asks for what cannot be.
+        HostError: the system does not give what it asks for.
 
     """
     fine = True
-    for connection in app.connect(config):
+    for connection in await connect(config):
         try:
             findings = await _examine(connection, config.exporter)
         finally:
@@ -117,18 +118,17 @@ async def check(config: Config, say: Callable[[str], object]) -> bool:
     return fine
 
 
-async def _examine(connection: app.Connection, exporter: Exporter) -> Findings:
+async def _examine(connection: Connection, exporter: Exporter) -> Findings:
     cluster = connection.cluster
     findings = Findings(cluster.name, cluster.bootstrap_servers)
     faults = FaultLog(cluster.name)
-    reads_records = app.reads_records(exporter)
     reader = SnapshotReader(
         connection.admin,
         cluster,
         exporter.performance,
         faults,
         keep_seconds=0,
-        identify_topics=reads_records,
+        identify_topics=reads_records(exporter),
         wall_clock=time.time,
     )
     try:
@@ -148,7 +148,7 @@ async def _examine(connection: app.Connection, exporter: Exporter) -> Findings:
         if not any(group.state.has_members for group in snapshot.groups):
             findings.untried.add("member labels")
         await reader.policies.of(asked)
-        if reads_records:
+        if reads_records(exporter):
             findings.troubles += await _read_ends(connection, exporter, snapshot, asked)
         findings.troubles += await _made_up(connection, topics=not topics, groups=not groups)
         findings.notes += await _lookup(connection)
@@ -167,7 +167,7 @@ def _hidden(snapshot: ClusterSnapshot, visible: set[str], wanted: NameFilter) ->
 
 
 async def _read_ends(
-    connection: app.Connection, exporter: Exporter, snapshot: ClusterSnapshot, topics: set[str]
+    connection: Connection, exporter: Exporter, snapshot: ClusterSnapshot, topics: set[str]
 ) -> list[Trouble]:
     """Fetch at the end of one partition of each topic: that needs READ, and brings no record."""
     one_each: Mapping[str, TopicPartition] = {tp.topic: tp for tp in snapshot.latest if tp.topic in topics}
@@ -182,7 +182,7 @@ async def _read_ends(
     return [Trouble("timestamps", tp.topic, fault) for (tp, _), fault in reading.faults.items()]
 
 
-async def _made_up(connection: app.Connection, *, topics: bool, groups: bool) -> list[Trouble]:
+async def _made_up(connection: Connection, *, topics: bool, groups: bool) -> list[Trouble]:
     """Ask about a topic or group that nobody has where none is seen: Kafka hides what is denied."""
     name = f"{_OWN_GROUPS}{secrets.token_hex(8)}"
     troubles = []
@@ -197,7 +197,7 @@ async def _made_up(connection: app.Connection, *, topics: bool, groups: bool) ->
     return troubles
 
 
-async def _lookup(connection: app.Connection) -> list[str]:
+async def _lookup(connection: Connection) -> list[str]:
     """What to say of the coordinator that librdkafka looks for in vain, for a group that nobody joins."""
     name = f"{_OWN_GROUPS}{secrets.token_hex(8)}"
     answer = (await connection.admin.commits([name]))[name]
@@ -220,7 +220,7 @@ def _tell(
     else:
         say(f"cluster {findings.cluster}: {findings.reached}")
         for feature, stages in _FEATURES.items():
-            if feature == "time lag" and not app.reads_records(exporter):
+            if feature == "time lag" and not reads_records(exporter):
                 continue
             lines = findings.lines(stages)
             works = "nothing to try it on" if feature in findings.untried else "works"

@@ -17,12 +17,11 @@ import trio
 
 from klag_trio import __version__, allocator, app, check, descriptors, interpreter, logs
 from klag_trio.config import Config, ConfigError, read_config
+from klag_trio.connections import HostError, StartError
+from klag_trio.ending import FAULT, STOPPED, WRONG
 from klag_trio.services.server import ListenError
-from klag_trio.start import STOPPED
+from klag_trio.shortage import shortage
 from klag_trio.stopping import LOG_SECONDS
-
-FAULT, WRONG = 1, 2
-"""Exit codes: a fault while running; the command line or the configuration is wrong."""
 
 _CONFIGS = (Path("config.toml"), Path("/etc/klag-exporter/config.toml"))
 
@@ -126,8 +125,14 @@ def check_command(context: click.Context, path: Path) -> None:
     config = _read(outer.path if _is_default(context, "path") else path, outer.log)
     try:
         fine = trio.run(check.check, config, click.echo)
-    except app.StartError as exc:
+    except StartError as exc:
         _exit(outer.log, WRONG, str(exc))
+    except HostError as exc:
+        _exit(outer.log, FAULT, str(exc))
+    except Exception as exc:
+        if missing := shortage(exc):
+            _exit(outer.log, FAULT, missing)
+        raise
     _leave(outer.log, STOPPED if fine else FAULT)
 
 
@@ -146,14 +151,16 @@ def _serve(path: Path, web: app.Web, log: logs.Log) -> NoReturn:
     config = _read(path, log)
     try:
         trio.run(app.run, config, web, lambda: log.dropped)
-    except* app.StartError as group:
+    except* StartError as group:
         _exit(log, WRONG, *map(str, group.exceptions))
     except* ConfigError as group:
         lines = [line for exc in group.exceptions for line in str(exc).splitlines()]
         _exit(log, WRONG, *(f"{web.config_file}: {line}" for line in lines))
-    except* ListenError as group:
+    except* (HostError, ListenError) as group:
         _exit(log, FAULT, *map(str, group.exceptions))
     except* Exception as group:
+        if missing := shortage(group):
+            _exit(log, FAULT, missing)
         structlog.get_logger(__name__).error("a bug ended klag-trio", exc_info=group)
         _leave(log, FAULT)
     _leave(log, STOPPED)

@@ -14,6 +14,8 @@ UNLIMITED = 2**31
 # Twice the most connections that are held, and as many again for Kafka. Some systems grant no more than ten
 # thousand, whatever their limit says.
 _USED = 8192
+# A cluster of three brokers has about 30.
+_USED_PER_CLUSTER = 40
 
 
 def limit() -> int:
@@ -24,8 +26,17 @@ def limit() -> int:
 
 def take_what_is_used() -> None:
     """Raise the limit as far as needs no privilege; to be called before anybody asks for it."""
-    if limit() >= _USED:
+    _take(_USED)
+
+
+def take_for_clusters(count: int) -> None:
+    """Raise it further where there are very many clusters, of which each has its own."""
+    _take(_USED // 2 + count * _USED_PER_CLUSTER)
+
+
+def _take(wanted: int) -> None:
+    if limit() >= wanted:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _USED if hard == resource.RLIM_INFINITY else min(hard, _USED)
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -6,14 +6,11 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
-STOPPED = 0
-"""The exit code where it was stopped as asked."""
-
-STOPS = (signal.SIGINT, signal.SIGTERM)
-IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""What ends a process that does nothing about it, and changes nothing here."""
+from klag_trio.ending import FAULT, IGNORED, STOPPED, STOPS
+from klag_trio.shortage import shortage
 
 _STANDARD_STREAMS = (0, 1, 2)
 
@@ -27,9 +24,16 @@ def main() -> None:
     # A core dump would hold passwords.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _open_standard_streams()
-    from klag_trio.cli import main as command_line
+    try:
+        from klag_trio.cli import main as command_line
 
-    command_line(prog_name="klag-trio")
+        command_line(prog_name="klag-trio")
+    except Exception as exc:
+        if (reason := shortage(exc)) is None:
+            raise
+        with suppress(OSError):
+            os.write(2, f"klag-trio: {reason}\n".encode())
+        os._exit(FAULT)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

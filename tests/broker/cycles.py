@@ -98,7 +98,9 @@ async def cycles_of(
     properties: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Cycles]:
     """Cycles over the groups and topics whose names begin so."""
-    client = Client("cycles", {"bootstrap.servers": bootstrap, **(properties or {})}, threads=8, timeout=10)
+    client = await Client.open(
+        "cycles", {"bootstrap.servers": bootstrap, **(properties or {})}, threads=8, timeout=10
+    )
     mine = (NamePattern(f"^{re.escape(prefix)}"),)
     cluster = Cluster(name="cycles", bootstrap_servers=bootstrap, group_whitelist=mine, topic_whitelist=mine)
     faults, reads, ahead = FaultLog("cycles"), Reads(), [0.0]

@@ -35,7 +35,9 @@ async def record_reader(
     properties: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RecordReader]:
     """A reader of one cluster; `properties` are those of a login."""
-    client = Client("reading", {"bootstrap.servers": bootstrap, **(properties or {})}, threads=4, timeout=30)
+    client = await Client.open(
+        "reading", {"bootstrap.servers": bootstrap, **(properties or {})}, threads=4, timeout=30
+    )
     reader = RecordReader(client, max_concurrent_fetches=max_concurrent_fetches, fetch_timeout=fetch_timeout)
     try:
         yield reader

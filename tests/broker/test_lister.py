@@ -24,7 +24,7 @@ CRASH = Fault("crash", "the process that reads ended with SIGSEGV")
 
 @pytest.fixture
 async def client(kafka: Kafka) -> AsyncIterator[Client]:
-    made = Client("listing", {"bootstrap.servers": kafka.bootstrap_servers}, threads=4, timeout=30)
+    made = await Client.open("listing", {"bootstrap.servers": kafka.bootstrap_servers}, threads=4, timeout=30)
     yield made
     assert await made.aclose()
 

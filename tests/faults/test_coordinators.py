@@ -40,7 +40,9 @@ async def test_a_coordinator_that_hangs_costs_its_timeout_and_answers_again(frag
     with KafkaDriver(fragile.bootstrap_servers) as driver:
         topic = driver.create_topic(unique("topic"))
         driver.commit(group, {(topic, 0): 0})
-    client = Client("hanging", {"bootstrap.servers": fragile.bootstrap_servers}, threads=8, timeout=30)
+    client = await Client.open(
+        "hanging", {"bootstrap.servers": fragile.bootstrap_servers}, threads=8, timeout=30
+    )
     admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=timeout)
     others = [unique("other") for _ in range(99)]
     await admin.topics()
@@ -62,7 +64,9 @@ async def test_a_coordinator_that_hangs_costs_its_timeout_and_answers_again(frag
 async def test_groups_of_other_coordinators_do_not_wait_for_one_that_hangs(clusters: Estate) -> None:
     groups = [unique("group") for _ in range(100)]
     hanging = clusters.target.nodes[-1:]
-    client = Client("hanging", {"bootstrap.servers": clusters.target.bootstrap_servers}, threads=8, timeout=4)
+    client = await Client.open(
+        "hanging", {"bootstrap.servers": clusters.target.bootstrap_servers}, threads=8, timeout=4
+    )
     admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=1)
     described = clusters.admin.describe_consumer_groups(groups)
     coordinators = {group: future.result(SECONDS).coordinator for group, future in described.items()}

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.load.mutations import mutations
 
-from klag_trio.config import ConfigError, read_config
+from klag_trio import cli, ending, logs
+from klag_trio.config import ConfigError
 from klag_trio.config.web import load_web_config
 
 WRONG = 10_000
@@ -68,21 +70,41 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
 
 
+class ToStderr:
+    """A log without a thread."""
+
+    def say(self, line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    def flush(self, _seconds: float) -> None:
+        pass
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> logs.Log:
+    """What the command line writes to, where it ends by SystemExit."""
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    return cast(logs.Log, ToStderr())
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(CHUNKS))
-def test_every_wrong_configuration_is_told_in_a_clear_line_for_each_mistake(
-    tmp_path: Path, environ: None, seed: int
+def test_every_wrong_configuration_ends_with_2_and_a_clear_line_for_each_mistake(
+    tmp_path: Path, log: logs.Log, capsys: pytest.CaptureFixture[str], environ: None, seed: int
 ) -> None:
     path = tmp_path / "config.toml"
     wrong = 0
     for content in mutations(CONFIG, random.Random(seed)):
         path.write_bytes(content)
         try:
-            read_config(path, os.environ)
-        except ConfigError as exc:
-            assert exc.problems, content  # noqa: PT017 - most end so, not all
-            for problem in exc.problems:
-                assert clear(str(problem)), (str(problem), content)
+            cli._read(path, log)
+        except SystemExit as end:
+            assert ending.WRONG == end.code, content  # noqa: PT017 - most end so, not all
+            # Not splitlines, which takes more than a line feed for an end of line.
+            said = capsys.readouterr().err.removesuffix("\n").split("\n")
+            for line in said:
+                assert line.startswith(f"klag-trio: {path}: "), content
+                assert clear(line), (line, content)
             wrong += 1
             if wrong == WRONG // CHUNKS:
                 break
@@ -104,14 +126,16 @@ def test_every_wrong_web_config_is_told_in_a_clear_line_for_each_mistake(seed: i
                 break
 
 
-def test_the_program_itself_ends_with_2_and_no_traceback(tmp_path: Path, environ: None) -> None:
+def test_the_program_itself_ends_with_2_and_no_traceback(
+    tmp_path: Path, log: logs.Log, environ: None
+) -> None:
     files: list[Path] = []
     for content in mutations(CONFIG, random.Random(99)):
         path = tmp_path / f"{len(files)}.toml"
         path.write_bytes(content)
         try:
-            read_config(path, os.environ)
-        except ConfigError:
+            cli._read(path, log)
+        except SystemExit:
             files.append(path)
         if len(files) == 8:
             break

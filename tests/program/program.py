@@ -246,11 +246,16 @@ class Ended:
     seconds: float
 
 
-def run(*arguments: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
-    """Run klag-trio to its end."""
+def run(
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    within: Sequence[str] = (),
+) -> Ended:
+    """Run klag-trio to its end; `within` is as for `running`."""
     start = time.monotonic()
     done = subprocess.run(
-        [*COMMAND, *arguments],
+        [*within, *COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

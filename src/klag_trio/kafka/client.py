@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -15,88 +14,44 @@ import attrs
 import structlog
 import trio
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo
 
 from klag_trio.domain.offsets import ClusterUnavailable, Fault
+from klag_trio.kafka.batch_admin import BatchAdmin, LibraryLog
 from klag_trio.kafka.causes import Causes
 from klag_trio.kafka.coordinators import Coordinators
 from klag_trio.kafka.faults import fault_of
 from klag_trio.kafka.features import built_in, missing_kerberos
+from klag_trio.kafka.files import files_of, in_memory, names_of_files
+from klag_trio.kafka.maker import Maker
 from klag_trio.kafka.redact import redactor
+from klag_trio.kafka.room import room_for
 from klag_trio.kafka.worker_process import WorkerProcess
+from klag_trio.shortage import ShortageError, shortage
 from klag_trio.stopping import CLIENT_SECONDS
 
 T = TypeVar("T")
-Redact = Callable[[str], str]
 
 _CLIENT_ID = "klag-trio"
-_READ_UNCOMMITTED = 0
 _DRAIN_SECONDS = CLIENT_SECONDS
 _HEARING_SECONDS = 10.0
 # What librdkafka calls a broken connection, although it is about certificates.
 _TLS = ("SSL handshake failed", "SSL alert number")
 # That a listener hung up is about TLS too where none has ever answered.
 _SHAKING_HANDS = "in state SSL_HANDSHAKE"
-_DISCONNECTED = re.compile(r"FAIL .*?\]: (.*?: Disconnected: .*)")
 # librdkafka refuses less for a consumer; its own default is the longest.
 _SHORTEST_SILENCE = 2.0
 _LONGEST_SILENCE = 60.0
+# What one librdkafka client starts and opens, without and for each of the bootstrap servers.
+_THREADS, _THREADS_PER_SERVER = 4, 1
+_FILES, _FILES_PER_SERVER = 4, 2
+# librdkafka's name for it.
+_NO_ROOM = "_CRIT_SYS_RESOURCE"
+# Of the system's, for what this process does beside: calls, answers over HTTP, a worker's pipes.
+_SPARE = 4
 
 
 class PropertyError(Exception):
     """librdkafka refuses the properties of a cluster."""
-
-
-class BatchAdmin(AdminClient):
-    """An AdminClient that answers a batch of offsets with one future.
-
-    The public call makes a future for every partition, which costs three times what the request does.
-    """
-
-    def __init__(self, conf: dict[str, Any], logger: logging.Logger) -> None:
-        super().__init__(conf, logger=logger)
-        self._handing_out = threading.Lock()
-
-    def hand_out(self) -> None:
-        """Hand out librdkafka's log lines and errors, which queue up until then.
-
-        Afterwards all have been heard, even where another thread has begun to hand them out.
-        """
-        with self._handing_out:
-            self.poll(0)
-
-    def offsets(
-        self, partitions: list[KafkaTopicPartition], timeout: float
-    ) -> Future[dict[KafkaTopicPartition, ListOffsetsResultInfo | KafkaError]]:
-        """ListOffsets for partitions whose `offset` holds the wanted OffsetSpec, in one request a leader."""
-        future: Future[dict[KafkaTopicPartition, ListOffsetsResultInfo | KafkaError]] = Future()
-        # The parent of AdminClient is the call that AdminClient.list_offsets wraps.
-        super(AdminClient, self).list_offsets(
-            partitions, future, isolation_level_value=_READ_UNCOMMITTED, request_timeout=timeout
-        )
-        return future
-
-
-class LibraryLog(logging.Handler):
-    """Passes librdkafka's own log lines on, redacted, at debug level: what matters comes back as an error."""
-
-    def __init__(self, cluster: str, redact: Redact) -> None:
-        super().__init__()
-        self.disconnected = ""
-        """The last that was said of a connection that ended."""
-        self._log = structlog.get_logger("librdkafka").bind(cluster=cluster)
-        self._redact = redact
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Pass one line on."""
-        message = record.getMessage()
-        if ended := _DISCONNECTED.search(message):
-            self.disconnected = ended[1]
-        # An AdminClient says so of every consumer property, which another client of ours does use.
-        if "is a consumer property and will be ignored" not in message:
-            self._log.debug(self._redact(message))
 
 
 @attrs.frozen
@@ -128,12 +83,7 @@ class Client:
     """Runs calls of one AdminClient in threads, under a limiter and with deadlines."""
 
     def __init__(self, cluster: str, properties: Mapping[str, str], *, threads: int, timeout: float) -> None:
-        """Check the properties; nothing is connected yet.
-
-        Raises:
-            PropertyError: librdkafka refuses one of the properties.
-
-        """
+        """Take the properties, which `open` checks."""
         self.cluster = cluster
         self._properties = dict(properties)
         self._timeout = timeout
@@ -144,8 +94,32 @@ class Client:
         self._log = LibraryLog(cluster, self.redact)
         self._logger.addHandler(self._log)
         self._causes = Causes()
-        self._handles: Handles | None = self._connect()
+        self._handles: Handles | None = None
+        self._handles_maker = Maker(self._connect, _destroy)
+        self._coordinators_maker = Maker(self._connect_to_coordinators, Coordinators.destroy)
         self.worker = WorkerProcess(cluster, self._common(), self._base_config(), self._logger.info)
+
+    @classmethod
+    async def open(
+        cls,
+        cluster: str,
+        properties: Mapping[str, str],
+        *,
+        threads: int,
+        timeout: float,  # noqa: ASYNC109 - of each call
+    ) -> Client:
+        """A client whose properties have been checked; nothing is connected yet.
+
+        It takes as long as reading the files that they name does, until it is cancelled.
+
+        Raises:
+            PropertyError: librdkafka refuses one of the properties.
+            ShortageError: the system has no more threads or descriptors.
+
+        """
+        client = cls(cluster, properties, threads=threads, timeout=timeout)
+        client._handles = await client._handles_maker.made()
+        return client
 
     def _base_config(self) -> dict[str, str]:
         # A broker that hangs is asked again and again until its connection breaks, since librdkafka prefers
@@ -159,14 +133,56 @@ class Client:
     def _connect(self) -> Handles:
         if lacking := missing_kerberos(self._properties, built_in()):
             raise PropertyError(lacking)
-        try:
-            noting: dict[str, Any] = {**self._base_config(), "error_cb": self._causes.note}
-            return Handles(BatchAdmin(noting, logger=self._logger), self._connect_to_coordinators())
-        except KafkaException as exc:
-            raise PropertyError(self.redact(exc.args[0].str())) from None
+        noting: dict[str, Any] = {"error_cb": self._causes.note}
+        with self._making(clients=2) as files:
+            coordinators = Coordinators({**self._common(), **files})
+            try:
+                admin = BatchAdmin({**self._base_config(), **noting, **files}, logger=self._logger)
+            except BaseException:
+                coordinators.destroy()
+                raise
+        return Handles(admin, coordinators)
 
     def _connect_to_coordinators(self) -> Coordinators:
-        return Coordinators(self._common())
+        with self._making(clients=1) as files:
+            return Coordinators({**self._common(), **files})
+
+    @contextmanager
+    def _making(self, *, clients: int) -> Iterator[dict[str, str]]:
+        """So many clients may be made in this block, of properties that name these files instead.
+
+        Raises:
+            PropertyError: librdkafka refuses one of the properties.
+            ShortageError: the system has no more threads or descriptors.
+
+        """
+        servers = self._properties.get("bootstrap.servers", "").count(",") + 1
+        threads = clients * (_THREADS + _THREADS_PER_SERVER * servers) + _SPARE
+        files = clients * (_FILES + _FILES_PER_SERVER * servers) + _SPARE
+        with in_memory(self._properties) as properties, room_for(threads=threads, files=files):
+            try:
+                yield {name: properties[name] for name in files_of(properties)}
+            except KafkaException as exc:
+                raise PropertyError(self.redact(exc.args[0].str())) from None
+
+    async def _made(self, maker: Maker[T], stage: str, seconds: float) -> T:
+        """What the maker makes within so many seconds.
+
+        Raises:
+            ClusterUnavailable: it takes longer, or cannot be made.
+
+        """
+        try:
+            with trio.fail_after(max(0.0, seconds)):
+                return await maker.made()
+        except trio.TooSlowError:
+            files = names_of_files(self._properties) or "the system"
+            fault = Fault("_TIMED_OUT", f"a new Kafka client still waits for {files}", retriable=True)
+        except PropertyError as exc:  # a certificate that is gone for a moment, say
+            fault = Fault("_INVALID_ARG", str(exc))
+        except ShortageError as exc:
+            fault = _no_room(exc)
+        raise ClusterUnavailable(stage, fault)
 
     def fault(self, error: KafkaError) -> Fault:
         """The error in our terms, without any configured value."""
@@ -194,28 +210,37 @@ class Client:
         That is as far away as `seconds` says.
 
         Raises:
-            ClusterUnavailable: librdkafka failed, with the cause that it named besides.
+            ClusterUnavailable: librdkafka failed, with the cause that it named besides, or the system has no
+                thread for it.
 
         """
         began = monotonic()
         deadline = began + self.seconds(within)
-        answer = await self._in_thread(work, deadline, self._current(stage))
+        await self._reconnect(stage, deadline - monotonic())
+        try:
+            answer = await self._in_thread(work, deadline, self._opened(stage))
+        except ShortageError as exc:
+            raise ClusterUnavailable(stage, _no_room(exc)) from None
         if isinstance(answer, _Failed):
             raise ClusterUnavailable(stage, self.cause(self.fault(answer.error)))
         self._causes.answered(answer, since=began)
         return answer
 
-    def _current(self, stage: str) -> Handles:
-        """The handles to use."""
+    def _opened(self, stage: str) -> Handles:
         if self._handles is None:
             raise ClusterUnavailable(stage, Fault("_DESTROY", "the client is closed"))
-        if self._handles.coordinators.spent:
-            try:
-                coordinators = self._connect_to_coordinators()
-            except KafkaException as exc:  # a certificate that is gone for a moment, say
-                raise ClusterUnavailable(stage, self.fault(exc.args[0])) from None
-            self._handles = attrs.evolve(self._handles, coordinators=coordinators)
         return self._handles
+
+    async def _reconnect(self, stage: str, seconds: float) -> None:
+        """Replace the handle for coordinators where it is spent.
+
+        An error keeps the frames that it came through, and so none of them names a handle.
+        """
+        if self._opened(stage).coordinators.spent:
+            coordinators = await self._made(self._coordinators_maker, stage, seconds)
+            # Another call may have got the same, or a recycled client may have come meanwhile.
+            if self._opened(stage).coordinators.spent:
+                self._handles = attrs.evolve(self._opened(stage), coordinators=coordinators)
 
     async def _in_thread(self, work: Callable[[Call], T], deadline: float, handles: Handles) -> T | _Failed:
         abandoned = threading.Event()
@@ -225,6 +250,10 @@ class Client:
         del handles, call
         try:
             return await trio.to_thread.run_sync(job, limiter=self._limiter, abandon_on_cancel=True)
+        except RuntimeError as exc:
+            if (missing := shortage(exc)) is None:
+                raise
+            raise ShortageError(missing) from None
         finally:
             del job
             abandoned.set()
@@ -252,6 +281,8 @@ class Client:
             try:
                 if self._handles is not None:
                     await self._in_thread(_nothing, monotonic(), self._handles)
+            except ShortageError:
+                pass  # Every cycle says so.
             except Exception:
                 if not logged:
                     log = structlog.get_logger(__name__).bind(cluster=self.cluster)
@@ -263,12 +294,10 @@ class Client:
         """Replace the librdkafka client by a new one, once nobody uses the old one.
 
         Raises:
-            ClusterUnavailable: the properties are refused by now, so that the old one stays.
+            ClusterUnavailable: the properties are refused by now, or reading the files that they name takes
+                longer than the timeout, so that the old one stays.
         """
-        try:
-            fresh = self._connect()
-        except PropertyError as exc:
-            raise ClusterUnavailable("recycle", Fault("_INVALID_ARG", str(exc))) from None
+        fresh = await self._made(self._handles_maker, "recycle", self.seconds())
         await self.aclose()
         self._handles = fresh
 
@@ -302,10 +331,18 @@ class _Failed:
     error: KafkaError
 
 
+def _no_room(exc: ShortageError) -> Fault:
+    return Fault(_NO_ROOM, str(exc), retriable=True)
+
+
+def _destroy(handles: Handles) -> None:
+    handles.coordinators.destroy()
+
+
 def _end(last_reference: list[Handles | None]) -> None:
     handles = last_reference.pop()
     if handles is not None:
-        handles.coordinators.destroy()
+        _destroy(handles)
 
 
 def _nothing(_: Call) -> None:

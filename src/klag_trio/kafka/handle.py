@@ -120,7 +120,10 @@ class Handle:
         if self.handle and not sys.is_finalizing():
             # The last reference may go anywhere, on the event loop too, and librdkafka waits for its threads,
             # one of which may be looking for an address.
-            threading.Thread(target=self.destroy, name="klag-trio end", daemon=True).start()
+            try:
+                threading.Thread(target=self.destroy, name="klag-trio end", daemon=True).start()
+            except RuntimeError:  # The system starts no more threads; these end some.
+                self.destroy()
 
 
 def error_of(code: int, reason: bytes | None) -> KafkaError:

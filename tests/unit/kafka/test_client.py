@@ -61,7 +61,7 @@ def make_certificate(path: Path) -> None:
 
 async def test_calls_that_fail_keep_no_client_alive(no_collection: None) -> None:
     before = clients()
-    client = Client("nowhere", NOWHERE, threads=8, timeout=0.1)
+    client = await Client.open("nowhere", NOWHERE, threads=8, timeout=0.1)
     admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=0.1)
     for _ in range(2):
         # Groups whose coordinator does not answer in time cost the handle that asked for it.
@@ -88,7 +88,7 @@ async def test_a_call_that_does_not_end_is_left_to_end_the_client(
 ) -> None:
     monkeypatch.setattr("klag_trio.kafka.client._DRAIN_SECONDS", 0.05)
     before = clients()
-    client = Client("nowhere", NOWHERE, threads=8, timeout=0.2)
+    client = await Client.open("nowhere", NOWHERE, threads=8, timeout=0.2)
     begun, may_end = threading.Event(), threading.Event()
 
     def hang(_: Call) -> None:
@@ -112,7 +112,7 @@ async def test_a_client_is_made_anew_only_where_its_properties_still_hold(
     make_certificate(certificate)
     before = clients()
     properties = {**NOWHERE, "security.protocol": "SSL", "ssl.ca.location": str(certificate)}
-    client = Client("nowhere", properties, threads=8, timeout=0.2)
+    client = await Client.open("nowhere", properties, threads=8, timeout=0.2)
     await client.recycle()
     certificate.rename(away)
     with pytest.raises(ClusterUnavailable) as caught:
@@ -150,7 +150,7 @@ async def test_a_listener_that_hangs_up_is_told_of_with_its_address_whatever_was
         listeners = await nursery.start(partial(trio.serve_tcp, hang_up, 0, host="127.0.0.1"))
         host, port = listeners[0].socket.getsockname()
         properties = {"bootstrap.servers": f"{host}:{port}", "security.protocol": protocol}
-        client = Client("hung-up", properties, threads=8, timeout=0.2)
+        client = await Client.open("hung-up", properties, threads=8, timeout=0.2)
         admin = KafkaAdmin(client, max_concurrent_groups=2, offset_fetch_timeout=0.1)
         fault = Fault("", "")
         with trio.fail_after(60):
@@ -169,7 +169,7 @@ async def test_a_listener_that_hangs_up_is_told_of_with_its_address_whatever_was
 
 async def test_what_librdkafka_says_is_heard_while_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("klag_trio.kafka.client._HEARING_SECONDS", 0.05)
-    client = Client("nowhere", NOWHERE, threads=8, timeout=0.2)
+    client = await Client.open("nowhere", NOWHERE, threads=8, timeout=0.2)
     said = cast(Sized, await client.call("topics", lambda call: call.admin))
     await until(lambda: len(said) > 0)
     async with trio.open_nursery() as nursery:
