@@ -54,6 +54,19 @@ def test_too_few_threads_end_it_with_a_line(tmp_path: Path, threads: int, comman
     assert threads < 2 or "cluster " in said
 
 
+def test_as_many_threads_as_two_clusters_need_are_enough(tmp_path: Path) -> None:
+    keys = {"poll_interval": "1s", **QUICK}
+    with running(tmp_path, config_text(CLUSTERS, keys), within=with_threads(27)) as program:
+        for path in ("/health", "/metrics", "/"):
+            assert 200 == program.get(path)[0]
+        failed = "klag_errors_total"
+        program.shows(
+            True,
+            lambda page: all(sum(page.rows(failed, cluster_name=c["name"]).values()) > 1 for c in CLUSTERS),
+        )
+        assert 0 == program.stop(signal.SIGTERM)[0]
+
+
 @pytest.mark.parametrize("command", [[], ["check"]])
 @pytest.mark.parametrize("files", [6, 20, 26])
 def test_too_few_descriptors_end_it_with_a_line(tmp_path: Path, files: int, command: list[str]) -> None:

@@ -7,6 +7,10 @@ from klag_trio.domain.acls import permission
 _MENDS = {
     "SASL_AUTHENTICATION_FAILED": "check the sasl.* entries of consumer_properties",
     "_AUTHENTICATION": "check security.protocol and the sasl.* entries of consumer_properties",
+    "_CRIT_SYS_RESOURCE": (
+        "raise the limit of threads and processes (ulimit -u, the container's pids limit), or watch fewer "
+        "clusters in one process"
+    ),
     "_RESOLVE": "check the host names in bootstrap_servers",
     "_SSL": (
         "check security.protocol and the ssl.* entries of consumer_properties, and the brokers' certificate: "

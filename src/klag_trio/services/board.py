@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from klag_trio import __version__
+from klag_trio.computing import compute
 from klag_trio.config import Cluster
 from klag_trio.domain.history import History
 from klag_trio.domain.lag import LagReport
@@ -139,7 +140,7 @@ class Board:
         lines = entry.lines
         if cycle.report is not None:
             try:
-                lines, history, values_cut = await trio.to_thread.run_sync(
+                lines, history, values_cut = await compute(
                     self._rendered, entry.cluster, cycle.report, entry.history
                 )
             except Exception as exc:
@@ -302,7 +303,7 @@ class Board:
                 self._entries[name].lines = new
             self._as_of = trio.current_time()
             fresh = [entry.lines for entry in self._entries.values() if self._fresh(entry)]
-            self._shared = await trio.to_thread.run_sync(text.prefix, fresh)
+            self._shared = await compute(text.prefix, fresh)
             if measured is not None and measured.cycle is not None:
                 measured.cycle_seconds = trio.current_time() - measured.cycle.started
                 measured.overruns += measured.cycle_seconds > self._poll_interval

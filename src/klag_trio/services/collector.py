@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from klag_trio import allocator
+from klag_trio.computing import compute
 from klag_trio.config import Exporter
 from klag_trio.domain.backoff import full_jitter
 from klag_trio.domain.lag import EMPTY_REPORT, LagReport, policies_wanted, report
@@ -19,6 +20,7 @@ from klag_trio.services.board import Board, Cycle, RenderingError
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.stopwatch import Stopwatch
 from klag_trio.services.time_lag import TimeLag
+from klag_trio.shortage import shortage
 
 _BACKOFF_BASE = 1.0
 _RECYCLE = "recycle"
@@ -122,7 +124,7 @@ class Collector:
         if found is not None:
             self._last, self._logged_bug = found, None
         # What the cycle allocated is free again: a fifth of the resident memory of a large cluster.
-        await trio.to_thread.run_sync(allocator.give_back)
+        await compute(allocator.give_back)
         self._log.debug(
             "cycle", good=found is not None, seconds=trio.current_time() - started, **watch.phases
         )
@@ -145,6 +147,10 @@ class Collector:
         return cycle.report
 
     def _record_bug(self, bug: Exception) -> None:
+        if missing := shortage(bug):
+            fault = Fault("_CRIT_SYS_RESOURCE", missing, retriable=True)
+            self._board.faults(self._name).record("cycle", "", fault)
+            return
         said = "".join(traceback.format_exception(bug))
         if said != self._logged_bug:
             self._log.error("a bug ended the cycle", exc_info=bug)
@@ -163,7 +169,7 @@ class Collector:
             within = (deadline - trio.current_time()) / 2
             policies = await self._reader.policies.of(policies_wanted(snapshot, records), within=within)
         with watch("report"):
-            return await trio.to_thread.run_sync(
+            return await compute(
                 lambda: report(
                     snapshot,
                     records=records,

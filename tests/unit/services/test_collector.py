@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from itertools import pairwise, repeat
+from typing import NoReturn
 
 import attrs
 import pytest
@@ -459,6 +460,31 @@ async def test_a_bug_beside_expected_trouble_hides_neither(
         await start(nursery, prod)
         await trio.sleep(1)
     assert {("cycle", "bug"), ("latest", DOWN.code)} <= errors(prod).keys()
+
+
+async def no_thread(*_: object, **__: object) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_where_no_thread_starts_cycles_go_on_or_fail_for_that_without_a_traceback(
+    virtual_time: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prod = collected()
+    prod.cluster.commit("app", {ORDERS: 40})
+    with capture_logs() as events:
+        await start(nursery, prod)
+        await trio.sleep(1)
+        assert {("prod", "app"): 60.0} == lag(prod.board)
+        with monkeypatch.context() as patch:
+            patch.setattr(trio.to_thread, "run_sync", no_thread)
+            await trio.sleep(2 * POLL)
+            assert errors(prod)["cycle", "_CRIT_SYS_RESOURCE"] >= 1
+        await trio.sleep(2 * POLL)
+        assert {"prod": 1.0} == by_cluster(prod.board, "klag_cluster_up")
+    said = [event for event in events if event["log_level"] != "debug"]
+    assert ["cannot end a cycle in time", "can end a cycle in time again"] == [e["event"] for e in said]
+    assert "ulimit -u" in said[0]["error"]
+    assert "watch fewer clusters" in said[0]["mend"]
 
 
 # The client
