@@ -18,7 +18,7 @@ import trio
 from klag_trio import __version__, allocator, app, check, descriptors, interpreter, logs
 from klag_trio.config import Config, ConfigError, read_config
 from klag_trio.connections import HostError, StartError
-from klag_trio.ending import FAULT, STOPPED, WRONG
+from klag_trio.ending import FAULT, STOPPED, WRONG, cannot_print
 from klag_trio.services.server import ListenError
 from klag_trio.shortage import shortage
 from klag_trio.stopping import LOG_SECONDS
@@ -124,16 +124,27 @@ def check_command(context: click.Context, path: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     config = _read(outer.path if _is_default(context, "path") else path, outer.log)
     try:
-        fine = trio.run(check.check, config, click.echo)
+        fine = trio.run(check.check, config, _print)
     except StartError as exc:
         _exit(outer.log, WRONG, str(exc))
-    except HostError as exc:
+    except (HostError, _PrintError) as exc:
         _exit(outer.log, FAULT, str(exc))
     except Exception as exc:
         if missing := shortage(exc):
             _exit(outer.log, FAULT, missing)
         raise
     _leave(outer.log, STOPPED if fine else FAULT)
+
+
+class _PrintError(Exception):
+    """The report does not reach its reader."""
+
+
+def _print(line: str) -> None:
+    try:
+        click.echo(line)
+    except OSError as exc:  # a disk that is full, or a pipe that nobody reads any more
+        raise _PrintError(cannot_print(exc)) from None
 
 
 def _is_default(context: click.Context, parameter: str) -> bool:

@@ -1,4 +1,4 @@
-"""How the process ends: exit codes and signals. Without any large import."""
+"""How the process ends: exit codes, signals, and what it says last. Without any large import."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ configuration is wrong."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a process that does nothing about it, and changes nothing here."""
+
+
+def cannot_print(exc: OSError) -> str:
+    """What to say where stdout takes nothing."""
+    return f"cannot write to stdout: {exc.strerror}"

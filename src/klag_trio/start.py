@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -9,7 +10,7 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
-from klag_trio.ending import FAULT, IGNORED, STOPPED, STOPS
+from klag_trio.ending import FAULT, IGNORED, STOPPED, STOPS, cannot_print
 from klag_trio.shortage import shortage
 
 _STANDARD_STREAMS = (0, 1, 2)
@@ -29,7 +30,10 @@ def main() -> None:
 
         command_line(prog_name="klag-trio")
     except Exception as exc:
-        if (reason := shortage(exc)) is None:
+        reason = shortage(exc)
+        if isinstance(exc, OSError) and exc.errno == errno.ENOSPC:
+            reason = cannot_print(exc)
+        if reason is None:
             raise
         with suppress(OSError):
             os.write(2, f"klag-trio: {reason}\n".encode())

@@ -1,14 +1,15 @@
-"""What klag-trio does on a system that gives it too little."""
+"""What klag-trio does on a system that gives it too little, and where its report has nowhere to go."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.broker.waiting import wait_until
-from tests.program.program import config_text, run, running
+from tests.broker.waiting import SECONDS, wait_until
+from tests.program.program import COMMAND, config_text, run, running
 from tests.unit.kafka.hanging import HangingFile
 
 if TYPE_CHECKING:
@@ -95,3 +96,33 @@ def test_a_stop_while_a_client_waits_for_a_file_is_one_as_asked(tmp_path: Path) 
 
 def names_of_threads(pid: int) -> bytes:
     return b"".join(path.read_bytes() for path in Path(f"/proc/{pid}/task").glob("*/comm"))
+
+
+@pytest.mark.parametrize("command", [["check"], ["--version"], ["--help"]])
+def test_output_that_finds_no_room_ends_it_with_a_line(tmp_path: Path, command: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, said = run_into(full.fileno(), "-c", str(configuration(tmp_path)), *command)
+    assert (1, "klag-trio: cannot write to stdout: No space left on device\n") == (code, said)
+
+
+def test_a_report_that_nobody_reads_ends_check_with_a_line(tmp_path: Path) -> None:
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    assert reader.wait(SECONDS) == 0
+    assert reader.stdin is not None
+    with reader.stdin as pipe:
+        code, said = run_into(pipe.fileno(), "check", "-c", str(configuration(tmp_path)))
+    assert (1, "klag-trio: cannot write to stdout: Broken pipe\n") == (code, said)
+
+
+def run_into(stdout: int, *arguments: str) -> tuple[int, str]:
+    """Run klag-trio and return its exit code and what it wrote to stderr."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    return done.returncode, done.stderr
