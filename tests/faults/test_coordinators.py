@@ -93,7 +93,9 @@ async def test_a_leader_that_hangs_costs_a_cycle_half_of_its_time_at_most(cluste
     clusters.driver.commit(group, {(topic, partition): 0 for partition in range(3)})
     # As with a poll interval of 4 s and the default kafka_timeout.
     threshold, performance = 12, Performance()
-    client = Client("hanging", {"bootstrap.servers": bootstrap}, threads=8, timeout=performance.kafka_timeout)
+    client = await Client.open(
+        "hanging", {"bootstrap.servers": bootstrap}, threads=8, timeout=performance.kafka_timeout
+    )
     admin = KafkaAdmin(
         client,
         max_concurrent_groups=performance.max_concurrent_groups,
