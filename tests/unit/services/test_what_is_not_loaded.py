@@ -44,7 +44,7 @@ async def start(nursery, otel):
     config = Config(exporter=exporter, clusters=(Cluster(name="a", bootstrap_servers="127.0.0.1:1"),))
     last = Last()
     trio.lowlevel.add_instrument(last)
-    nursery.start_soon(app.run, config, app.Web())
+    nursery.start_soon(app.run, config, app.Web(), lambda: 0)
     await last.spawned.wait()
     await trio.testing.wait_all_tasks_blocked(0.2)
     tell()
