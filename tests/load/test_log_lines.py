@@ -29,22 +29,7 @@ WARM, LEVEL_BYTES = 2, 10_000_000
 # What is promised, 99 of 100 times; and at most.
 FAST, SLOWEST = 0.1, 1.0
 _CHUNK_BYTES = 1 << 20
-# Of its own accord librdkafka tries again so soon, and not only where it is asked something. One cluster
-# makes fewer lines: librdkafka takes the longer over each the more of them wait.
-_RETRY_MS = 5
-_CLUSTERS = [
-    {
-        **TALKATIVE,
-        "name": f"nowhere-{number}",
-        "consumer_properties": {
-            "debug": "all",
-            "reconnect.backoff.ms": _RETRY_MS,
-            "reconnect.backoff.max.ms": _RETRY_MS,
-            "enable.sparse.connections": False,
-        },
-    }
-    for number in range(4)
-]
+_CLUSTERS = [{**TALKATIVE, "name": f"nowhere-{number}"} for number in range(4)]
 
 
 @attrs.define

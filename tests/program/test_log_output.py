@@ -13,7 +13,7 @@ import sys
 import termios
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import attrs
 import pytest
@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 
 _LISTENING = "0A"
 _NO_BROKER = {"name": "nowhere", "bootstrap_servers": "127.0.0.1:1"}
-# librdkafka tells each of its many attempts to connect.
-TALKATIVE: dict[str, Any] = {
+# librdkafka tells each of its attempts to connect in many lines, and makes them of its own accord, so
+# soon after each other. Without a pause there are fewer: it takes the longer over each line the more of them wait.
+TALKATIVE = {
     **_NO_BROKER,
-    "consumer_properties": {"debug": "all", "reconnect.backoff.ms": 1, "reconnect.backoff.max.ms": 1},
+    "consumer_properties": {
+        "debug": "all",
+        "reconnect.backoff.ms": 5,
+        "reconnect.backoff.max.ms": 5,
+        "enable.sparse.connections": False,
+    },
 }
 _SLOWLY_TALKATIVE = {**_NO_BROKER, "consumer_properties": {"debug": "all"}}
 _SMALL_PIPE_BYTES = 4096
