@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import sys
-from contextlib import suppress
+import threading
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
 from typing import Any, Literal
@@ -44,8 +44,10 @@ class Log:
 
     def say(self, line: str) -> None:
         """Write a line as it is, if there is room for it."""
-        with suppress(Full):
+        try:
             self._lines.put_nowait(logging.makeLogRecord({"msg": line}))
+        except Full:
+            self.handler.lose()
 
     def flush(self, seconds: float) -> None:
         """Wait until all lines are written, so many seconds at most."""
@@ -59,18 +61,24 @@ class _Queueing(QueueHandler):
     def __init__(self, lines: Queue[Any]) -> None:
         super().__init__(lines)
         self.dropped = 0
+        self._counting = threading.Lock()
         self._full = lines.full
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a line. One that finds no room costs nothing: there may be thousands a second."""
         if self._full():
-            self.dropped += 1
+            self.lose()
         else:
             super().emit(record)
 
     def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Count a line that found no room after all, or has something in it that cannot be formatted."""
-        self.dropped += 1
+        self.lose()
+
+    def lose(self) -> None:
+        """Count a line; each thread may."""
+        with self._counting:
+            self.dropped += 1
 
 
 class _Writer(logging.Handler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,11 @@ from klag_trio.logs import LEVELS
 pytestmark = pytest.mark.xdist_group("logs")
 
 LINES = Path(__file__).with_name("log_lines.py")
-
+MANY_LINES = Path(__file__).with_name("log_many_lines.py")
+# As log_many_lines.py makes them.
+WHOLE_LINE = re.compile(
+    r"20\d\d-\S+Z \[(info     \] a line of ours +line=\d+ thread=\d|warning  \] a line of a library: \d \d+)"
+)
 
 Logged = Callable[[str, str], str]
 
@@ -86,3 +91,23 @@ def test_control_characters_in_a_name_do_not_reach_the_terminal(logged: Logged) 
     lines = logged("info", "text")
     assert "\x1b" not in lines
     assert r"evil\x1b[2J" in lines
+
+
+def test_each_line_is_whole_or_counted_whichever_thread_it_is_of() -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(MANY_LINES)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        # Nobody reads what it logs until it has logged all.
+        assert process.stdout.readline() == "logged\n"
+        out, written = process.communicate("\n", 60)
+    lines = written.splitlines()
+    assert [] == [line for line in lines if not WHOLE_LINE.fullmatch(line)]
+    assert 40_004 == len(lines) + int(out)
+    assert 10_000 <= len(lines)
+    assert len(lines) == len(set(lines))
