@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _LISTENING = "0A"
 _NO_BROKER = {"name": "nowhere", "bootstrap_servers": "127.0.0.1:1"}
-# librdkafka tells each of its attempts to connect in many lines, and makes them of its own accord, so soon after
-# each other. Without a pause there are fewer: it takes the longer over each line the more of them wait.
+# librdkafka tells each of its attempts to connect in many lines, and makes them of its own accord, so soon
+# after each other. Without a pause there are fewer: it takes the longer over each line the more of them wait.
 TALKATIVE = {
     **_NO_BROKER,
     "consumer_properties": {

@@ -27,6 +27,8 @@ from .written import LARGEST, Node, Written, describe, parse
 T = TypeVar("T")
 
 _CLUSTERS = "one or more tables, written [[clusters]]"
+# Each has a process and a dozen threads of its own: with 300 on two cores, probes waited for seconds.
+_MOST_CLUSTERS = 200
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -143,6 +145,10 @@ def _distinct(read: Callable[[Node], tuple[Cluster, ...]], node: Node) -> tuple[
     """Read the clusters; none at all is a mistake, and so is a name that is taken."""
     if node == []:
         raise WrongValueError(f"expected {_CLUSTERS}")
+    if isinstance(node, list) and len(node) > _MOST_CLUSTERS:
+        raise WrongValueError(
+            f"expected at most {_MOST_CLUSTERS}: run several klag-trio for more", f"{len(node)} clusters"
+        )
     mistakes: list[Exception] = []
     clusters: tuple[Cluster, ...] = ()
     try:

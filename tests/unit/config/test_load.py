@@ -245,3 +245,11 @@ def test_a_file_of_any_editor_is_read(tmp_path: Path, line_end: str) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(b"\xef\xbb\xbf" + CLUSTER.replace("\n", line_end).encode())
     assert load_config(CLUSTER, {}) == read_config(path, {})
+
+
+def test_there_are_so_many_clusters_at_most() -> None:
+    tables = [f'[[clusters]]\nname = "{number}"\nbootstrap_servers = "h:1"\n' for number in range(201)]
+    assert 200 == len(load_config("".join(tables[:200]), {}).clusters)
+    assert "clusters: expected at most 200: run several klag-trio for more, found 201 clusters" == str(
+        problem("".join(tables))
+    )
