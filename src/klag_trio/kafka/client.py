@@ -302,7 +302,7 @@ class Client:
         self._handles = fresh
 
     async def aclose(self) -> bool:
-        """Let go of the client; False where that took longer than a second.
+        """Let go of the client; False where that took longer than it may.
 
         librdkafka crashes when a client is destroyed under a running call, so that one is left alone:
         its thread holds the last reference and ends it.
