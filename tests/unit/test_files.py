@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import resource
@@ -63,9 +64,8 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
 def descriptors(left: int) -> Iterator[None]:
     """Let this process open so many more, and no other."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, before[1]))
+    free = (number for number in itertools.count() if not Path(f"/proc/self/fd/{number}").is_symlink())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, left, None)), before[1]))
     try:
         yield
     finally:
