@@ -450,12 +450,20 @@ async def test_a_bug_costs_the_cluster_its_cycles_and_is_logged_once(
     assert "a bug" in "".join(traceback.format_exception(bug["exc_info"]))
 
 
+async def fails_when_cancelled(*_: object) -> NoReturn:
+    try:
+        await trio.sleep_forever()
+    finally:
+        failing()
+
+
 async def test_a_bug_beside_expected_trouble_hides_neither(
-    virtual_time: MockClock, nursery: trio.Nursery
+    virtual_time: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prod = collected()
     prod.cluster.troubles.unavailable["latest"] = DOWN
-    prod.admin.before["describe"] = failing
+    # Only then is it certain that both come in one cycle.
+    monkeypatch.setattr(prod.cluster, "describe", fails_when_cancelled)
     with prod.cluster.consuming("app", ["orders"]):
         await start(nursery, prod)
         await trio.sleep(1)
