@@ -75,6 +75,15 @@ class _Queueing(QueueHandler):
         """Count a line that found no room after all, or has something in it that cannot be formatted."""
         self.lose()
 
+    def if_there_is_room(
+        self, _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        """Let an event of ours pass, before it costs anything, if its line would find room."""
+        if self._full():
+            self.lose()
+            raise structlog.DropEvent
+        return event
+
     def lose(self) -> None:
         """Count a line; each thread may."""
         with self._counting:
@@ -144,7 +153,11 @@ def configure(level: str, form: LogFormat) -> Log:
     ours = logging.getLogger("klag_trio")
     ours.setLevel(1)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            log.handler.if_there_is_room,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: ours,
         cache_logger_on_first_use=True,
