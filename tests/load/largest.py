@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
+
+from benchmarks.family import status_bytes
 
 from klag_trio.config import ConfigError, load_config
 from klag_trio.config.web import load_web_config
@@ -122,7 +124,8 @@ def main(kind: str, shape: str) -> None:
         outcome = f"{len(str(exc).splitlines())} lines, {len(str(exc))} characters"
     else:
         outcome = "0 lines, 0 characters"
-    mebibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # Not ru_maxrss, in which the process that started this one counts.
+    mebibytes = status_bytes(os.getpid(), "VmHWM") >> 20
     sys.stdout.write(f"{process_time() - before:.2f} s, {mebibytes} MiB, {outcome}\n")
 
 

@@ -12,6 +12,8 @@ from tests.otlp.series import lag, ours
 from tests.otlp.watching import watching
 from tests.program.program import config_text, run, running
 
+from klag_trio.stopping import LAST_PUSH_SECONDS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -114,7 +116,7 @@ def test_a_stop_sends_what_is_known_once_more(
         assert served.keys() <= ours(otel_collector.metrics()).keys()
 
 
-def test_a_stop_waits_two_seconds_for_a_collector_that_is_frozen(
+def test_a_stop_waits_for_a_collector_that_is_frozen_as_long_as_the_last_push_may_take(
     kafka: Kafka, topic: str, otel_collector: OtelCollector, tmp_path: Path
 ) -> None:
     with running(tmp_path, config(kafka, topic, otel_collector.port)) as program:
@@ -124,7 +126,7 @@ def test_a_stop_waits_two_seconds_for_a_collector_that_is_frozen(
         stopping, stopped = (
             datetime.fromisoformat(program.log(event)[0]["timestamp"]) for event in ("stopping", "stopped")
         )
-        assert 2 <= (stopped - stopping).total_seconds() < 3.5
+        assert LAST_PUSH_SECONDS <= (stopped - stopping).total_seconds() < LAST_PUSH_SECONDS + 1.5
 
 
 @pytest.mark.parametrize(
