@@ -101,9 +101,10 @@ class _Writer(logging.Handler):
         self._torn = False
         """Whether the last line ended in its middle."""
 
-    def createLock(self) -> None:  # noqa: N802 - logging's name
-        """Have none, for which the interpreter would wait at its end as long as nobody reads the pipe."""
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write without the lock, for which the interpreter would wait at its end until somebody reads."""
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         line = f"{chr(10) * self._torn}{record.getMessage()}\n"
