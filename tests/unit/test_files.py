@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import resource
 import socket
 import ssl
@@ -50,7 +49,7 @@ def test_a_pipe_a_socket_and_a_device_are_no_regular_files(tmp_path: Path) -> No
 def test_what_the_system_says_is_told(tmp_path: Path) -> None:
     assert "No such file or directory" == refusal(tmp_path / "none")
     assert "Is a directory" == refusal(tmp_path)
-    assert re.fullmatch("embedded null (byte|character)", refusal(Path("a\0b")))
+    assert "embedded null" in refusal(Path("a\0b"))
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
