@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import itertools
 import os
 import resource
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -63,12 +62,19 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
 def descriptors(left: int) -> Iterator[None]:
     """Let this process open so many more, and no other."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = (number for number in itertools.count() if not Path(f"/proc/self/fd/{number}").is_symlink())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, left, None)), before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    taken: list[int] = []
     try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for _ in range(left):
+            os.close(taken.pop())
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 # Each takes one, and OpenSSL another.
