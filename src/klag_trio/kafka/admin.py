@@ -96,17 +96,18 @@ class KafkaAdmin:
 
         Those of a coordinator that hangs do not count, of which there are no more than that either.
         """
-        asked = groups
+        asked, timeout = groups, self._offset_fetch_timeout
         commits: dict[str, Commits | Fault] = {}
         while asked:
+            ask = partial(self._ask_for_commits, asked, timeout)
             try:
-                commits |= await self._client.call("committed", partial(self._ask_for_commits, asked))
+                commits |= await self._client.call("committed", ask)
             except ClusterUnavailable as exc:
                 if not commits:
                     raise
                 commits |= dict.fromkeys(asked, exc.fault)
             # Where a coordinator hung, those that are to be asked about over another handle.
-            asked = [group for group in asked if group not in commits]
+            asked, timeout = [group for group in asked if group not in commits], timeout / 2
         self._coordination_is_doubtful = any(isinstance(answer, Fault) for answer in commits.values())
         return commits
 
@@ -188,7 +189,9 @@ class KafkaAdmin:
             return self._client.fault(error.args[0])
         return future.result()
 
-    def _ask_for_commits(self, groups: Sequence[str], call: Call) -> dict[str, Commits | Fault]:
+    def _ask_for_commits(
+        self, groups: Sequence[str], timeout: float, call: Call
+    ) -> dict[str, Commits | Fault]:
         if self._coordination_is_doubtful:
             self._find_coordinators(call)
         commits: dict[str, Commits | Fault] = dict.fromkeys(groups, OUT_OF_TURN)
@@ -199,8 +202,8 @@ class KafkaAdmin:
             else:
                 commits[group] = self._commits(answer)
 
-        timeout, most = self._offset_fetch_timeout, self._max_concurrent_groups
-        turns = Turns(groups, self._coordination, most=most, patience=_PATIENCE * timeout)
+        most, patience = self._max_concurrent_groups, _PATIENCE * self._offset_fetch_timeout
+        turns = Turns(groups, self._coordination, most=most, patience=patience)
         for group in ask_each(
             call.coordinators,
             OFFSETS,

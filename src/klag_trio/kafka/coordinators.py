@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 # The longest that librdkafka takes, in milliseconds; longer than any handle with a late answer lives.
 _NEVER = 3_600_000
+# The part of a group's time after which a coordinator that has not answered may be one that librdkafka looks
+# for in vain. On a slow network an answer takes a while, and a new connection several times that.
+_HELD_UP = 0.5
 
 
 @attrs.frozen
@@ -158,7 +161,7 @@ def ask_each(
     with coordinators.asking(question) as asking:
         while not abandoned():
             now = monotonic()
-            if was_used and turns.is_held_up(now):
+            if was_used and turns.is_held_up(now, timeout * _HELD_UP):
                 return turns.left()
             if now < deadline:
                 for group in turns.take(now):

@@ -63,7 +63,9 @@ class Turns:
 
     def take(self, now: float) -> Iterator[str]:
         """The groups to ask about now, one coordinator's after the other's; they count as asked about."""
-        ready = [each for each in self._coordinators.values() if not self._is_silent(each, now)]
+        ready = [
+            each for each in self._coordinators.values() if not self._is_silent(each, now, self.patience)
+        ]
         places = self._most - sum(len(each.asked) for each in ready)
         # Whoever owes least comes first.
         in_turn = deque(sorted((each for each in ready if each.waiting), key=lambda each: len(each.asked)))
@@ -97,9 +99,9 @@ class Turns:
         coordinator.waiting.clear()
         return given_up
 
-    def is_held_up(self, now: float) -> bool:
-        """Whether a coordinator is silent."""
-        return any(self._is_silent(each, now) for each in self._coordinators.values())
+    def is_held_up(self, now: float, seconds: float) -> bool:
+        """Whether a coordinator has owed answers for so long without giving any."""
+        return any(self._is_silent(each, now, seconds) for each in self._coordinators.values())
 
     def left(self) -> list[str]:
         """Those without an answer, in no order."""
@@ -108,5 +110,5 @@ class Turns:
     def _of(self, group: str) -> _Coordinator:
         return self._coordinators.setdefault(self._coordination.coordinator(group), _Coordinator())
 
-    def _is_silent(self, coordinator: _Coordinator, now: float) -> bool:
-        return bool(coordinator.asked) and now - coordinator.heard_at >= self.patience
+    def _is_silent(self, coordinator: _Coordinator, now: float, seconds: float) -> bool:
+        return bool(coordinator.asked) and now - coordinator.heard_at >= seconds

@@ -105,6 +105,7 @@ class _Worker:
             groups = ask_each(
                 self._coordinators(), DESCRIPTION, turns, self._tell, timeout=timeout, deadline=deadline
             )
+            timeout /= 2
 
     def _tell(self, group: str, answer: Described | KafkaError) -> None:
         if isinstance(answer, KafkaError):

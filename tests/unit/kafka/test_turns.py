@@ -77,11 +77,11 @@ def test_one_that_answers_again_counts_again() -> None:
 
 def test_one_holds_up_the_others_from_the_moment_at_which_it_is_silent() -> None:
     queue = turns(["a1", "b1", "c1"])
-    assert not queue.is_held_up(10)
+    assert not queue.is_held_up(10, PATIENCE)
     assert ["a1", "b1"] == list(queue.take(10))
     queue.answered("b1", 10)
-    assert not queue.is_held_up(10 + PATIENCE / 2)
-    assert queue.is_held_up(10 + PATIENCE)
+    assert not queue.is_held_up(10 + PATIENCE / 2, PATIENCE)
+    assert queue.is_held_up(10 + PATIENCE, PATIENCE)
     assert ["a1", "c1"] == sorted(queue.left())
 
 
