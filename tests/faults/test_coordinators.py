@@ -10,6 +10,7 @@ import trio
 from tests.broker.driver import KafkaDriver
 from tests.broker.waiting import SECONDS, unique
 from tests.faults.brokers import frozen
+from tests.faults.proxy import Proxies
 
 from klag_trio.config import Cluster, Performance
 from klag_trio.domain.offsets import Fault
@@ -30,8 +31,17 @@ SLACK = 2.0
 
 
 @pytest.fixture(scope="module")
-def fragile() -> Iterator[KafkaCluster]:
-    with KafkaCluster() as cluster:
+def between() -> Iterator[Proxies]:
+    with Proxies(1) as proxies:
+        yield proxies
+
+
+@pytest.fixture(scope="module")
+def fragile(between: Proxies) -> Iterator[KafkaCluster]:
+    """A cluster that is reached directly, or through what is between."""
+    advertised = {"BETWEEN": [f"127.0.0.1:{port}" for port in between.ports]}
+    with KafkaCluster(listeners={"BETWEEN": "PLAINTEXT"}, advertised=advertised) as cluster:
+        between.targets = cluster.ports("BETWEEN")
         yield cluster
 
 
@@ -84,6 +94,29 @@ async def test_groups_of_other_coordinators_do_not_wait_for_one_that_hangs(clust
     with frozen(hanging):
         answers = await admin.commits(groups)
     assert theirs == {group for group, answer in answers.items() if isinstance(answer, Fault)}
+    assert await client.aclose()
+
+
+async def test_answers_that_take_more_than_half_of_their_time_count(
+    fragile: KafkaCluster, between: Proxies
+) -> None:
+    # By turns, since librdkafka remembers ten groups' coordinators and asks for all others first.
+    by_turns = [[unique("group") for _ in range(20)] for _ in range(2)]
+    bootstrap = f"127.0.0.1:{between.ports[0]}"
+    client = await Client.open("slow", {"bootstrap.servers": bootstrap}, threads=8, timeout=30)
+    admin = KafkaAdmin(client, max_concurrent_groups=50, offset_fetch_timeout=1)
+    await admin.topics()
+    with trio.fail_after(SECONDS):
+        while any(isinstance(answer, Fault) for answer in (await admin.commits(by_turns[0])).values()):
+            pass
+    # A question and its answer take 0.3 s, and what is asked over a new connection has four before it.
+    between.network.delay = 0.15
+    for groups in (*reversed(by_turns), *reversed(by_turns)):
+        started = trio.current_time()
+        answers = await admin.commits(groups)
+        assert trio.current_time() - started > 1 / 2
+        assert not [answer for answer in answers.values() if isinstance(answer, Fault)]
+    between.network.delay = 0.0
     assert await client.aclose()
 
 

@@ -25,7 +25,6 @@ from confluent_kafka.admin._resource import ResourceType
 from klag_trio.domain.offsets import (
     OUT_OF_TURN,
     CleanupPolicy,
-    ClusterUnavailable,
     Commits,
     Fault,
     GroupListing,
@@ -96,18 +95,7 @@ class KafkaAdmin:
 
         Those of a coordinator that hangs do not count, of which there are no more than that either.
         """
-        asked, timeout = groups, self._offset_fetch_timeout
-        commits: dict[str, Commits | Fault] = {}
-        while asked:
-            ask = partial(self._ask_for_commits, asked, timeout)
-            try:
-                commits |= await self._client.call("committed", ask)
-            except ClusterUnavailable as exc:
-                if not commits:
-                    raise
-                commits |= dict.fromkeys(asked, exc.fault)
-            # Where a coordinator hung, those that are to be asked about over another handle.
-            asked, timeout = [group for group in asked if group not in commits], timeout / 2
+        commits = await self._client.call("committed", partial(self._ask_for_commits, groups))
         self._coordination_is_doubtful = any(isinstance(answer, Fault) for answer in commits.values())
         return commits
 
@@ -189,9 +177,7 @@ class KafkaAdmin:
             return self._client.fault(error.args[0])
         return future.result()
 
-    def _ask_for_commits(
-        self, groups: Sequence[str], timeout: float, call: Call
-    ) -> dict[str, Commits | Fault]:
+    def _ask_for_commits(self, groups: Sequence[str], call: Call) -> dict[str, Commits | Fault]:
         if self._coordination_is_doubtful:
             self._find_coordinators(call)
         commits: dict[str, Commits | Fault] = dict.fromkeys(groups, OUT_OF_TURN)
@@ -202,18 +188,17 @@ class KafkaAdmin:
             else:
                 commits[group] = self._commits(answer)
 
-        most, patience = self._max_concurrent_groups, _PATIENCE * self._offset_fetch_timeout
-        turns = Turns(groups, self._coordination, most=most, patience=patience)
-        for group in ask_each(
+        timeout, most = self._offset_fetch_timeout, self._max_concurrent_groups
+        ask_each(
             call.coordinators,
+            call.other_coordinators,
             OFFSETS,
-            turns,
+            Turns(groups, self._coordination, most=most, patience=_PATIENCE * timeout),
             came,
             timeout=timeout,
             deadline=call.deadline,
             abandoned=call.abandoned,
-        ):
-            del commits[group]
+        )
         return commits
 
     def _find_coordinators(self, call: Call) -> None:

@@ -68,6 +68,8 @@ class Call:
 
     admin: BatchAdmin
     coordinators: Coordinators
+    other_coordinators: Callable[[], Coordinators | None]
+    """Makes another handle for asking them; None where that takes too long or cannot be done."""
     deadline: float
     """On `time.monotonic`'s clock."""
     abandoned: Callable[[], bool]
@@ -218,7 +220,7 @@ class Client:
         deadline = began + self.seconds(within)
         await self._reconnect(stage, deadline - monotonic())
         try:
-            answer = await self._in_thread(work, deadline, self._opened(stage))
+            answer = await self._in_thread(stage, work, deadline, self._opened(stage))
         except ShortageError as exc:
             raise ClusterUnavailable(stage, _no_room(exc)) from None
         if isinstance(answer, _Failed):
@@ -242,9 +244,18 @@ class Client:
             if self._opened(stage).coordinators.spent:
                 self._handles = attrs.evolve(self._opened(stage), coordinators=coordinators)
 
-    async def _in_thread(self, work: Callable[[Call], T], deadline: float, handles: Handles) -> T | _Failed:
+    async def _other_coordinators(self, stage: str, deadline: float) -> Coordinators | None:
+        try:
+            return await self._made(self._coordinators_maker, stage, deadline - monotonic())
+        except ClusterUnavailable:
+            return None  # The next call needs one, and says so.
+
+    async def _in_thread(
+        self, stage: str, work: Callable[[Call], T], deadline: float, handles: Handles
+    ) -> T | _Failed:
         abandoned = threading.Event()
-        call = Call(handles.admin, handles.coordinators, deadline, abandoned.is_set)
+        others = partial(trio.from_thread.run, self._other_coordinators, stage, deadline)
+        call = Call(handles.admin, handles.coordinators, others, deadline, abandoned.is_set)
         job = partial(_carry_out, work, call)
         # An error keeps the frames that it came through: what they name would live as long as it.
         del handles, call
@@ -280,7 +291,7 @@ class Client:
         while True:
             try:
                 if self._handles is not None:
-                    await self._in_thread(_nothing, monotonic(), self._handles)
+                    await self._in_thread("hearing", _nothing, monotonic(), self._handles)
             except ShortageError:
                 pass  # Every cycle says so.
             except Exception:

@@ -19,8 +19,9 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ctypes import CDLL, byref, c_char_p, c_size_t, c_void_p
+from math import ceil
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -39,6 +40,8 @@ _NEVER = 3_600_000
 # The part of a group's time after which a coordinator that has not answered may be one that librdkafka looks
 # for in vain. On a slow network an answer takes a while, and a new connection several times that.
 _HELD_UP = 0.5
+# How long one handle's answer is waited for before the other's.
+_IN_TURN_SECONDS = 0.02
 
 
 @attrs.frozen
@@ -85,7 +88,7 @@ class Asking(Generic[T]):
         while True:
             number, (group, deadline) = next(iter(self._waiting.items()))
             left = min(deadline, impatient) - monotonic()
-            event = self._lib.rd_kafka_queue_poll(self._queue, max(0, int(left * 1000) + 1))
+            event = self._lib.rd_kafka_queue_poll(self._queue, ceil(max(0.0, left) * 1000))
             if event:
                 try:
                     answered = self._waiting.pop(self._lib.rd_kafka_event_opaque(event), None)
@@ -143,6 +146,7 @@ class Coordinators(Handle):
 
 def ask_each(
     coordinators: Coordinators,
+    another: Callable[[], Coordinators | None],
     question: Question[T],
     turns: Turns,
     came: Callable[[str, T | KafkaError], None],
@@ -150,35 +154,62 @@ def ask_each(
     timeout: float,
     deadline: float,
     abandoned: Callable[[], bool] = lambda: False,
-) -> Sequence[str]:
+) -> None:
     """Ask about groups in their turn, and wait at most `timeout` seconds for the answer about each.
 
-    Returns those to ask about again over another handle. librdkafka looks for a coordinator at the broker
-    that it used last. Where that hangs, groups of any coordinator have no answer; but it has not been used
-    yet by a handle that is new. `deadline` is on `time.monotonic`'s clock; after it nothing more is asked.
+    librdkafka looks for a coordinator at the broker that it used last. Where that hangs, groups of any
+    coordinator have no answer; but it has not been used yet by a handle that is new. So where one is silent
+    for half of the time, those without an answer are asked about over `another` handle too, with as much time
+    again, and whichever answers first counts: on a slow network, that is the one with connections.
+
+    `deadline` is on `time.monotonic`'s clock; after it nothing more is asked.
     """
-    was_used, coordinators.used = coordinators.used, True
-    with coordinators.asking(question) as asking:
-        while not abandoned():
+    left = set(turns.left())
+    may_be_held_up, coordinators.used = coordinators.used, True
+    with ExitStack() as ending:
+        askings = [ending.enter_context(coordinators.asking(question))]
+        while left and not abandoned():
             now = monotonic()
-            if was_used and turns.is_held_up(now, timeout * _HELD_UP):
-                return turns.left()
+            if may_be_held_up and turns.is_held_up(now, timeout * _HELD_UP):
+                may_be_held_up = False
+                if (fresh := another()) is not None:
+                    askings.append(ending.enter_context(fresh.asking(question)))
+                    turns = turns.anew(left)
             if now < deadline:
                 for group in turns.take(now):
-                    asking.send(group, max(0.001, min(timeout, deadline - monotonic())))
-            if not asking.owed:
+                    askings[-1].send(group, max(0.001, min(timeout, deadline - monotonic())))
+            if not askings[-1].owed:
                 break
-            answered = asking.receive(turns.patience)
-            if answered is None:
-                continue
-            group, answer = answered
-            came(group, answer)
-            if isinstance(answer, KafkaError) and answer.code() == KafkaError._TIMED_OUT:
-                for given_up in turns.timed_out(group):
-                    came(given_up, answer)
-            else:
-                turns.answered(group, monotonic())
-    return ()
+            for group, answer, is_final in _next_answers(askings, turns.patience):
+                settled = [group]
+                if not _is_timeout(answer):
+                    turns.answered(group, monotonic())
+                elif is_final:
+                    settled += turns.timed_out(group)
+                else:
+                    continue
+                for each in left.intersection(settled):
+                    came(each, answer)
+                left.difference_update(settled)
+
+
+def _next_answers(
+    askings: Sequence[Asking[T]], patience: float
+) -> Iterator[tuple[str, T | KafkaError, bool]]:
+    """Wait for the next answer of the last one; those of the one before it that are there come first.
+
+    False where another answer about the group is to come yet, should this one be a timeout.
+    """
+    *before, last = askings
+    for asking in before:
+        while asking.owed and (answered := asking.receive(0.0)):
+            yield *answered, False
+    if answered := last.receive(min(patience, _IN_TURN_SECONDS) if before else patience):
+        yield *answered, True
+
+
+def _is_timeout(answer: object) -> bool:
+    return isinstance(answer, KafkaError) and answer.code() == KafkaError._TIMED_OUT
 
 
 def _is_lost(answer: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
@@ -35,7 +35,7 @@ class Coordination:
 class _Coordinator:
     """One broker's groups."""
 
-    waiting: deque[str] = attrs.field(factory=deque)
+    waiting: OrderedDict[str, None] = attrs.field(factory=OrderedDict)
     asked: set[str] = attrs.field(factory=set)
     """Those of which it owes an answer."""
     heard_at: float = 0.0
@@ -59,7 +59,11 @@ class Turns:
         self.patience = patience
         self._coordinators: dict[int, _Coordinator] = {}
         for group in groups:
-            self._of(group).waiting.append(group)
+            self._of(group).waiting[group] = None
+
+    def anew(self, groups: Iterable[str]) -> Turns:
+        """These groups, none of which counts as asked about yet."""
+        return Turns(groups, self._coordination, most=self._most, patience=self.patience)
 
     def take(self, now: float) -> Iterator[str]:
         """The groups to ask about now, one coordinator's after the other's; they count as asked about."""
@@ -73,16 +77,18 @@ class Turns:
             each = in_turn.popleft()
             if not each.asked:
                 each.heard_at = now
-            each.asked.add(group := each.waiting.popleft())
+            group, _ = each.waiting.popitem(last=False)
+            each.asked.add(group)
             places -= 1
             if each.waiting:
                 in_turn.append(each)
             yield group
 
     def answered(self, group: str, now: float) -> None:
-        """Take in that an answer came."""
+        """Take in that an answer came, maybe to somebody who asked earlier."""
         coordinator = self._of(group)
-        coordinator.asked.remove(group)
+        coordinator.asked.discard(group)
+        coordinator.waiting.pop(group, None)
         coordinator.heard_at = now
         coordinator.has_answered = True
 
@@ -92,7 +98,7 @@ class Turns:
         These are those of a coordinator that has not answered at all.
         """
         coordinator = self._of(group)
-        coordinator.asked.remove(group)
+        coordinator.asked.discard(group)
         if coordinator.has_answered or not self._coordination.is_known:
             return ()
         given_up = list(coordinator.waiting)

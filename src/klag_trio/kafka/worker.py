@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, BinaryIO
 
@@ -100,12 +101,15 @@ class _Worker:
         """
         deadline = monotonic() + within
         coordination = Coordination(leaders, is_known=is_known)
-        while groups:
-            turns = Turns(groups, coordination, most=_DESCRIBED_AT_ONCE, patience=_PATIENCE * timeout)
-            groups = ask_each(
-                self._coordinators(), DESCRIPTION, turns, self._tell, timeout=timeout, deadline=deadline
-            )
-            timeout /= 2
+        ask_each(
+            self._coordinators(),
+            partial(Coordinators, self._asking),
+            DESCRIPTION,
+            Turns(groups, coordination, most=_DESCRIBED_AT_ONCE, patience=_PATIENCE * timeout),
+            self._tell,
+            timeout=timeout,
+            deadline=deadline,
+        )
 
     def _tell(self, group: str, answer: Described | KafkaError) -> None:
         if isinstance(answer, KafkaError):

@@ -82,11 +82,13 @@ class FakeClient:
 
     async def call(self, stage: str, work: Callable[[Call], T], *, within: float | None = None) -> T:
         deadline = monotonic() + self._seconds
-        if self.made[-1].owed:
-            self.made.append(SilentCoordinators(used=False))
         admin, coordinators = cast(Any, self.admin), cast(Any, self.made[-1])
-        call = Call(admin, coordinators, deadline, self.abandoned.is_set)
+        call = Call(admin, coordinators, self._another, deadline, self.abandoned.is_set)
         return await trio.to_thread.run_sync(work, call)
+
+    def _another(self) -> Any:
+        self.made.append(SilentCoordinators(used=False))
+        return self.made[-1]
 
     def fault(self, error: KafkaError) -> Fault:
         return fault_of(error)

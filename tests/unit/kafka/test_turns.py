@@ -85,6 +85,18 @@ def test_one_holds_up_the_others_from_the_moment_at_which_it_is_silent() -> None
     assert ["a1", "c1"] == sorted(queue.left())
 
 
+def test_an_answer_to_somebody_who_asked_earlier_counts() -> None:
+    earlier = turns(["a1", "a2", "a3", "b1"])
+    assert ["a1", "b1"] == list(earlier.take(0))
+    queue = earlier.anew(["a1", "a2", "a3"])
+    assert ["a1", "a2"] == list(queue.take(1))
+    queue.answered("a1", 1)
+    queue.answered("a3", 1)
+    assert ["a2"] == queue.left()
+    assert () == queue.timed_out("a2")
+    assert [] == queue.left()
+
+
 def test_those_of_a_coordinator_that_never_answered_are_given_up_with_the_first() -> None:
     queue = turns(["a1", "a2", "c1"], most=2)
     assert ["a1", "c1"] == list(queue.take(0))
