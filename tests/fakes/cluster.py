@@ -11,6 +11,7 @@ import trio
 
 from klag_trio.domain.members import described
 from klag_trio.domain.offsets import (
+    GROUP_GONE,
     CleanupPolicy,
     ClusterUnavailable,
     Commits,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 UNKNOWN_TOPIC = Fault("UNKNOWN_TOPIC_OR_PART", "Broker: Unknown topic or partition", retriable=True)
 UNKNOWN_PARTITION = Fault("_UNKNOWN_PARTITION", "Local: Unknown partition")
-NOT_DESCRIBED = Fault("_PARTIAL", "the group's coordinator did not describe it", retriable=True)
 TIMED_OUT = Fault("_TIMED_OUT", "Local: Timed out", retriable=True)
 POLICIES = {
     "delete": CleanupPolicy.DELETE,
@@ -261,7 +261,7 @@ class InMemoryCluster:
     def _description(self, name: str, partitions: Mapping[str, int]) -> GroupDescription | Fault:
         group = self._groups.get(name)
         if group is None:
-            return NOT_DESCRIBED
+            return GROUP_GONE
         members = [
             (
                 Member(member.member_id, member.client_id, HOST),

@@ -68,6 +68,8 @@ class Fault:
 
 OUT_OF_TURN = Fault("_TIMED_OUT", "the time was up before this group's turn came", retriable=True)
 """Of a group that was not asked about, and may well answer."""
+GROUP_GONE = Fault("GROUP_ID_NOT_FOUND", "there is no such group any more")
+"""What a group is answered with that has ended since it was listed, which is no error."""
 
 
 class ClusterUnavailable(Exception):

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError
 
 from klag_trio.domain.members import described
 from klag_trio.domain.offsets import (
+    GROUP_GONE,
     OUT_OF_TURN,
     ClusterUnavailable,
     Fault,
@@ -29,7 +30,6 @@ Descriptions = Mapping[str, "GroupDescription | Fault"]
 
 _CONSUMER_PROTOCOL = "consumer"
 _NOT_DESCRIBED = Fault("_PARTIAL", "the group's coordinator did not describe it", retriable=True)
-_GONE = Fault("GROUP_ID_NOT_FOUND", "there is no such group any more")
 _LEFT_OUT_SECONDS = 600.0
 # Of a member's id, which a client makes as long as it likes.
 _NAMED_CHARACTERS = 200
@@ -72,14 +72,16 @@ class GroupDescriber:
 
     async def _describe_classic(self, groups: Collection[str], partitions: Mapping[str, int]) -> Descriptions:
         def ask(call: Call) -> Descriptions:
-            answers: dict[str, GroupDescription | Fault] = dict.fromkeys(groups, _NOT_DESCRIBED)
+            answers: dict[str, GroupDescription | Fault] = {}
+            missing = GROUP_GONE
             for group in raw_groups(call.coordinators, call.remaining):
                 # One that moves between coordinators is described by both, by the earlier one as dead.
                 if isinstance(group, KafkaError):
-                    continue  # of a broker, whose groups have no answer
-                if group.name in answers and (group.members or answers[group.name] is _NOT_DESCRIBED):
+                    # Of a broker: a group that no other one describes may be one of its.
+                    missing = _NOT_DESCRIBED
+                elif group.name in groups and (group.members or group.name not in answers):
                     answers[group.name] = self._classic(group, partitions)
-            return answers
+            return {group: answers.get(group, missing) for group in groups}
 
         return await self._client.call("members", ask, within=self._timeout)
 
@@ -154,7 +156,7 @@ def _translated(
 ) -> GroupDescription | Fault:
     state = state_of(number)
     if state is GroupState.DEAD:
-        return _GONE
+        return GROUP_GONE
     owning = [(Member(*who), _by_topic(owned)) for *who, owned in members]
     return described(state, owning, partitions)
 

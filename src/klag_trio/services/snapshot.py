@@ -11,6 +11,7 @@ import trio
 from klag_trio.config import Cluster, Performance
 from klag_trio.domain.filters import NameFilter
 from klag_trio.domain.offsets import (
+    GROUP_GONE,
     ClusterSnapshot,
     ClusterUnavailable,
     Commits,
@@ -119,7 +120,8 @@ class SnapshotReader:
         listed = await self._listing.without_deleted(
             listed, commits, descriptions, watch, were_cached=found.groups_were_cached
         )
-        self._faults.sift("members", {name: f for name, f in descriptions.faults.items() if name in listed})
+        faults = ((name, f) for name, f in descriptions.faults.items() if name in listed)
+        self._faults.sift("members", {name: fault for name, fault in faults if fault != GROUP_GONE})
         existing = await self._without_gone(partitions, earliest, latest)
         if existing is not partitions:
             earliest = {tp: earliest[tp] for tp in existing if tp in earliest}

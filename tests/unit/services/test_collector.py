@@ -24,7 +24,7 @@ from tests.unit.services.exports import by_cluster, exported, lag
 from trio.testing import MockClock
 
 from klag_trio.config import Performance
-from klag_trio.domain.offsets import Fault, GroupState, TopicPartition
+from klag_trio.domain.offsets import Fault, GroupState, ListedGroup, TopicPartition
 from klag_trio.services.time_lag import NoTimeLag
 
 ORDERS = TopicPartition("orders", 0)
@@ -387,6 +387,16 @@ async def test_a_group_that_a_partial_listing_showed_stays_while_listings_are_pa
     prod.cluster.troubles.unlisted.add("new")
     await trio.sleep(POLL)
     assert {("prod", "new"): 60.0} == lag(prod.board)
+
+
+async def test_a_group_that_ends_between_its_listing_and_its_description_is_no_error(
+    virtual_time: MockClock, nursery: trio.Nursery
+) -> None:
+    prod = collected()
+    prod.cluster.troubles.listed_also = [("ended", ListedGroup(GroupState.STABLE))]
+    await start(nursery, prod)
+    await trio.sleep(1)
+    assert {} == errors(prod)
 
 
 @pytest.mark.parametrize("listed_with_members", [False, True])
