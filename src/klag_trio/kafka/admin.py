@@ -93,7 +93,8 @@ class KafkaAdmin:
     async def commits(self, groups: Sequence[str]) -> Mapping[str, Commits | Fault]:
         """The committed offsets of each group; at most `max_concurrent_groups` are asked for at a time.
 
-        Those of a coordinator that hangs do not count, of which there are no more than that either.
+        Those of a coordinator that hangs do not count, of which there are no more than that either; it is
+        asked about the same ones twice.
         """
         commits = await self._client.call("committed", partial(self._ask_for_commits, groups))
         self._coordination_is_doubtful = any(isinstance(answer, Fault) for answer in commits.values())

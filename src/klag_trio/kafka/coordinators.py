@@ -41,7 +41,7 @@ _NEVER = 3_600_000
 # for in vain. On a slow network an answer takes a while, and a new connection several times that.
 _HELD_UP = 0.5
 # How long one handle's answer is waited for before the other's.
-_IN_TURN_SECONDS = 0.02
+_ALTERNATE_SECONDS = 0.02
 
 
 @attrs.frozen
@@ -174,7 +174,7 @@ def ask_each(
                 may_be_held_up = False
                 if (fresh := another()) is not None:
                     askings.append(ending.enter_context(fresh.asking(question)))
-                    turns = turns.anew(left)
+                    turns = turns.again()
             if now < deadline:
                 for group in turns.take(now):
                     askings[-1].send(group, max(0.001, min(timeout, deadline - monotonic())))
@@ -204,7 +204,7 @@ def _next_answers(
     for asking in before:
         while asking.owed and (answered := asking.receive(0.0)):
             yield *answered, False
-    if answered := last.receive(min(patience, _IN_TURN_SECONDS) if before else patience):
+    if answered := last.receive(min(patience, _ALTERNATE_SECONDS) if before else patience):
         yield *answered, True
 
 

@@ -61,9 +61,12 @@ class Turns:
         for group in groups:
             self._of(group).waiting[group] = None
 
-    def anew(self, groups: Iterable[str]) -> Turns:
-        """These groups, none of which counts as asked about yet."""
-        return Turns(groups, self._coordination, most=self._most, patience=self.patience)
+    def again(self) -> Turns:
+        """Those without an answer from the start: first, at each coordinator, those that it was asked about.
+
+        So a coordinator is asked about the same groups twice, and not about more of them at a time.
+        """
+        return Turns(self.left(), self._coordination, most=self._most, patience=self.patience)
 
     def take(self, now: float) -> Iterator[str]:
         """The groups to ask about now, one coordinator's after the other's; they count as asked about."""
@@ -85,7 +88,7 @@ class Turns:
             yield group
 
     def answered(self, group: str, now: float) -> None:
-        """Take in that an answer came, maybe to somebody who asked earlier."""
+        """Take in that an answer came, also to a query over an earlier handle."""
         coordinator = self._of(group)
         coordinator.asked.discard(group)
         coordinator.waiting.pop(group, None)
@@ -110,7 +113,7 @@ class Turns:
         return any(self._is_silent(each, now, seconds) for each in self._coordinators.values())
 
     def left(self) -> list[str]:
-        """Those without an answer, in no order."""
+        """Those without an answer; of each coordinator, first those that it was asked about."""
         return [group for each in self._coordinators.values() for group in (*each.asked, *each.waiting)]
 
     def _of(self, group: str) -> _Coordinator:

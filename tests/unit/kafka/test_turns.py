@@ -85,10 +85,19 @@ def test_one_holds_up_the_others_from_the_moment_at_which_it_is_silent() -> None
     assert ["a1", "c1"] == sorted(queue.left())
 
 
-def test_an_answer_to_somebody_who_asked_earlier_counts() -> None:
+@pytest.mark.parametrize("first", ["a1", "a2", "a3"])
+def test_a_coordinator_is_asked_again_about_the_same_groups_and_no_others(first: str) -> None:
+    names = sorted(["a1", "a2", "a3"], key=lambda name: name != first)
+    earlier = turns([*names, "b1", "b2"])
+    assert [first, "b1"] == list(earlier.take(0))
+    assert [first, "b1"] == list(earlier.again().take(1))
+
+
+def test_an_answer_over_an_earlier_handle_counts() -> None:
     earlier = turns(["a1", "a2", "a3", "b1"])
     assert ["a1", "b1"] == list(earlier.take(0))
-    queue = earlier.anew(["a1", "a2", "a3"])
+    earlier.answered("b1", 0)
+    queue = earlier.again()
     assert ["a1", "a2"] == list(queue.take(1))
     queue.answered("a1", 1)
     queue.answered("a3", 1)
