@@ -22,14 +22,14 @@ from klag_trio.ending import IGNORED, STOPS
 from klag_trio.kafka.record_reader import RecordReader
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
-from klag_trio.services.front import make_app
-from klag_trio.services.guard import Guard, ProbesOnly
 from klag_trio.services.otlp_settings import OtlpSettings, OtlpSettingsError, read_settings
-from klag_trio.services.passwords import Passwords
-from klag_trio.services.server import connection_limit, serve
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
-from klag_trio.services.web_security import OPEN, OUTCOMES, Security, WebSecurity
+from klag_trio.web.app import make_app, make_probes_app
+from klag_trio.web.middleware import SecurityMiddleware
+from klag_trio.web.passwords import Passwords
+from klag_trio.web.security import OPEN, OUTCOMES, Security, WebSecurity
+from klag_trio.web.server import serve
 
 if TYPE_CHECKING:
     from klag_trio.services.candidacy import Candidacy
@@ -80,7 +80,7 @@ class Web:
 
 
 PROBE_KEYS = "--web.probe-listen-address"
-_PLACES_FOR_PROBES = 32
+_CONNECTIONS_FOR_PROBES = 32
 
 
 async def run(config: Config, web: Web, log_lines_dropped: Callable[[], int]) -> None:
@@ -142,33 +142,20 @@ async def _serve(
     if security is not None:
         board.expect_reloads(OUTCOMES)
         await nursery.start(security.run, board.count_reload)
-    app = make_app(board)
 
     def current() -> Security:
         return OPEN if security is None else security.current
 
-    for_probes, for_all = _places(web)
     listen = partial(serve, host=config.exporter.http_host, port=config.exporter.http_port, security=current)
-    listen = partial(listen, most_connections=for_all)
-    host, port = await nursery.start(listen, Guard(app, current, Passwords()))
+    host, port = await nursery.start(listen, SecurityMiddleware(make_app(board), current, Passwords()))
     log.info("serving", version=__version__, host=host, port=port, tls=current().tls is not None)
     if web.probes is not None:
         probe_host, probe_port = web.probes
-        listen = partial(
-            serve, host=probe_host, port=probe_port, keys=PROBE_KEYS, most_connections=for_probes
-        )
-        host, port = await nursery.start(listen, ProbesOnly(app))
+        # A crowd at the one listener takes no places of the other.
+        listen = partial(serve, host=probe_host, port=probe_port, keys=PROBE_KEYS)
+        listen = partial(listen, most_connections=_CONNECTIONS_FOR_PROBES)
+        host, port = await nursery.start(listen, make_probes_app(board))
         log.info("serving probes", host=host, port=port)
-
-
-def _places(web: Web) -> tuple[int, int]:
-    """How many connections the listener of the probes may hold, and how many the one that all use.
-
-    A crowd on the one must not take the places of the other, nor both together more than there are.
-    """
-    most = connection_limit()
-    for_probes = 0 if web.probes is None else max(1, min(_PLACES_FOR_PROBES, most // 4))
-    return for_probes, most - for_probes
 
 
 async def _collect(connections: Sequence[Connection], board: Board, config: Config) -> None:

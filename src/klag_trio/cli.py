@@ -19,9 +19,9 @@ from klag_trio import __version__, allocator, app, check, descriptors, interpret
 from klag_trio.config import Config, ConfigError, read_config
 from klag_trio.connections import HostError, StartError
 from klag_trio.ending import FAULT, STOPPED, WRONG, cannot_print
-from klag_trio.services.server import ListenError
 from klag_trio.shortage import shortage
 from klag_trio.stopping import LOG_SECONDS
+from klag_trio.web.listening import ListenError
 
 _CONFIGS = (Path("config.toml"), Path("/etc/klag-exporter/config.toml"))
 

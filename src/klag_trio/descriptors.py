@@ -1,7 +1,7 @@
 """As many descriptors as we can use.
 
-Most systems grant 1,024 to begin with, since select(2) cannot look at more; half of that is too few for a
-thousand scrapes at once. Nothing in this process calls select: Trio uses epoll, librdkafka poll.
+Most systems grant 1,024 to begin with, since select(2) cannot look at more: too few for many clients and many
+clusters. Nothing in this process calls select: Trio uses epoll, librdkafka poll.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import resource
 UNLIMITED = 2**31
 """What stands for no limit."""
 
-# Twice the most connections that are held, and as many again for Kafka. Some systems grant no more than ten
-# thousand, whatever their limit says.
-_USED = 8192
+# Some systems grant no more than ten thousand, whatever their limit says.
+_USED = 4096
 # A cluster of three brokers has about 30.
 _USED_PER_CLUSTER = 40
 

@@ -13,7 +13,7 @@ import trio
 from tests.unit.services.asgi import client_of
 from tests.unit.services.large_pages import ADDRESSES, large_cluster
 
-from klag_trio.services.front import make_app
+from klag_trio.web.app import make_app
 
 
 @pytest.mark.parametrize("address", ADDRESSES)

@@ -7,7 +7,7 @@ import time
 
 from tests.unit.services.test_passwords import hashed
 
-from klag_trio.services.passwords import Passwords
+from klag_trio.web.passwords import Passwords
 
 
 async def test_a_user_who_does_not_exist_costs_the_same_time() -> None:

@@ -1,4 +1,4 @@
-"""The program on a real broker beneath a crowd: a thousand scrapes at once, 500 slow connections.
+"""The program on a real broker beneath a crowd: a hundred scrapes at once, 300 slow connections.
 
 What is measured is printed, for docs/reliability.md: `pytest -s`.
 """
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from tests.conftest import Kafka
 
 ROOT = Path(__file__).parents[2]
-SCRAPERS, SLOW, GUESSERS = 1000, 500, 100
-COMING_AGAIN, DESCRIPTORS = 200, 64
+SCRAPERS, SLOW, GUESSERS = 100, 300, 100
+# More than it holds at a time, and as many as systems grant that grant few.
+COMING_AGAIN, DESCRIPTORS = 600, 1024
 INTERVAL = 1.0
 # Twice what is promised: a thread of the program's own that waits for a core may hold the interpreter's lock.
 FAST, SLOWEST, CADENCE = 0.2, 1.0, 0.20
@@ -164,7 +165,7 @@ def resident(pid: int, which: str = "VmRSS") -> int:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["plain", "tls", "guesses"])
-def test_a_thousand_scrapes_at_once_and_500_slow_connections_disturb_neither_cycles_nor_health(
+def test_a_hundred_scrapes_at_once_and_300_slow_connections_disturb_neither_cycles_nor_health(
     kafka: Kafka, driver: KafkaDriver, tmp_path: Path, kind: str
 ) -> None:
     topic = driver.create_topic(unique("load"), partitions=100)
@@ -282,4 +283,4 @@ def test_a_crowd_leaves_the_probes_their_places_and_kafka_its_descriptors(
             wait_until(lambda: len([at for at in starts(program) if at > came]) >= 10, "ten more good cycles")
     assert {200} == health.statuses
     assert all(cycle["good"] for cycle in program.log("cycle"))
-    assert [] == program.log("cannot accept connections for now")
+    assert [] == program.log("cannot accept connections")

@@ -17,6 +17,7 @@ from tests.unit.services.raw_http import Address, ask, connect, request
 pytestmark = pytest.mark.usefixtures("logged")
 
 ROOT = Path(__file__).parents[2]
+FAST = 0.25
 
 
 @asynccontextmanager
@@ -37,13 +38,16 @@ async def served(size: int, stderr: Path) -> AsyncIterator[tuple[trio.Process, A
     assert await trio.Path(stderr).read_text() == ""
 
 
-async def test_sigterm_waits_for_no_client(tmp_path: Path) -> None:
-    async with served(5_000_000, tmp_path / "stderr") as (process, address):
+async def test_a_hundred_clients_that_do_not_read_keep_neither_probes_nor_sigterm_waiting(
+    tmp_path: Path,
+) -> None:
+    async with served(6_000_000, tmp_path / "stderr") as (process, address):
         clients = [await connect(address, receive_buffer=4096) for _ in range(100)]
         for client in clients:
             await client.send(request("/metrics"))
         for client in clients:
             assert (await client.stream.receive_some(15)).startswith(b"HTTP/1.1 200")
+        assert p99([await health(address) for _ in range(100)]) < FAST
         process.send_signal(signal.SIGTERM)
         with trio.fail_after(5):
             assert await process.wait() == 0
@@ -89,6 +93,17 @@ async def test_eight_scrapes_at_once_share_the_bytes(tmp_path: Path) -> None:
         assert resident(process.pid) - before < size / 2
         for client in clients:
             await trio.aclose_forcefully(client.stream)
+
+
+async def health(address: Address) -> float:
+    """How many seconds a probe waits for its answer."""
+    before = trio.current_time()
+    assert (await ask(address, request("/health"))).body == b"ok"
+    return trio.current_time() - before
+
+
+def p99(took: list[float]) -> float:
+    return sorted(took)[int(0.99 * (len(took) - 1))]
 
 
 def resident(pid: int) -> int:

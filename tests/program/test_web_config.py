@@ -84,8 +84,9 @@ def test_only_who_has_certificate_and_password_gets_metrics_and_probes_have_a_li
                 get(port, path_asked, client_context(authority), AUTHORIZATION)
         assert (200, "ok") == get(probes, "/health", None)
         assert (200, "ready") == get(probes, "/ready", None)
-        for other in ("/metrics", "/", "/leader", "/health/", "//health"):
+        for other in ("/metrics", "/", "/leader", "/health/"):
             assert (404, "not found") == get(probes, other, None)
+        assert (200, "ok") == get(probes, "//health", None) == get(port, "//health", trusted, AUTHORIZATION)
         page = get(port, "/metrics", trusted, AUTHORIZATION)[1]
         assert 'klag_web_config_reloads_total{outcome="failure"} 0' in page
         # A user who is taken out of the file is out; a file that is none leaves all as it is.

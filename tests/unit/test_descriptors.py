@@ -23,7 +23,7 @@ _FOR_CLUSTERS = """
 import resource
 from klag_trio import descriptors
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-for clusters in (1, 100, 200):
+for clusters in (1, 100, 300):
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
     descriptors.take_what_is_used()
     before = descriptors.limit()
@@ -35,4 +35,4 @@ for clusters in (1, 100, 200):
 def test_very_many_clusters_raise_the_limit_further() -> None:
     command = ["prlimit", "--nofile=12000:12000", sys.executable, "-c", _FOR_CLUSTERS]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ["1 0 False", "100 0 False", "200 3808 True"] == done.stdout.splitlines()
+    assert ["1 0 False", "100 1952 False", "300 7904 True"] == done.stdout.splitlines()

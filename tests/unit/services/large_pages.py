@@ -19,7 +19,7 @@ from tests.unit.services.publication import FakePublication, small_publication
 
 from klag_trio import interpreter
 from klag_trio.domain.history import History
-from klag_trio.services.front import make_app
+from klag_trio.web.app import make_app
 
 ADDRESSES = [
     "/",

@@ -15,12 +15,11 @@ from tests.unit.services.certificates import Authority
 from tests.unit.services.publication import FakePublication, small_publication
 from tests.unit.services.raw_http import Address
 
-from klag_trio.services.connection import Patience
-from klag_trio.services.front import make_app
-from klag_trio.services.guard import Guard
-from klag_trio.services.passwords import Passwords
-from klag_trio.services.server import serve
-from klag_trio.services.web_security import WebSecurity
+from klag_trio.web.app import make_app
+from klag_trio.web.middleware import SecurityMiddleware
+from klag_trio.web.passwords import Passwords
+from klag_trio.web.security import WebSecurity
+from klag_trio.web.server import Timeouts, serve
 
 
 @attrs.define
@@ -61,14 +60,16 @@ async def secured(
     config: dict[str, Any] | str,
     authority: Authority,
     publication: FakePublication | None = None,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     **options: Any,
 ) -> AsyncIterator[Site]:
     security = await WebSecurity.load(write(folder, config))
-    app = Guard(make_app(publication or small_publication()), lambda: security.current, Passwords())
+    app = SecurityMiddleware(
+        make_app(publication or small_publication()), lambda: security.current, Passwords()
+    )
     async with trio.open_nursery() as nursery:
         listen = partial(serve, app, host="127.0.0.1", port=0, security=lambda: security.current)
-        address = await nursery.start(partial(listen, patience=patience, **options))
+        address = await nursery.start(partial(listen, timeouts=timeouts, **options))
         site = Site(address, security, folder, authority, nursery.cancel_scope)
         await nursery.start(security.run, site.counted.append)
         try:

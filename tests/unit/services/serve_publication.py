@@ -9,8 +9,8 @@ from functools import partial
 import trio
 from tests.unit.services.publication import large_publication
 
-from klag_trio.services.front import make_app
-from klag_trio.services.server import serve
+from klag_trio.web.app import make_app
+from klag_trio.web.server import serve
 
 
 async def main(size: int) -> None:

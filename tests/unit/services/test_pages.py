@@ -25,8 +25,8 @@ from tests.unit.services.large_pages import ADDRESSES as LARGE_ADDRESSES
 from tests.unit.services.large_pages import large_cluster
 from tests.unit.services.publication import FakePublication, small_publication
 
-from klag_trio.services import pages
-from klag_trio.services.front import make_app
+from klag_trio.web import pages
+from klag_trio.web.app import make_app
 
 ADDRESSES = ["/", "/group?cluster=main&group=billing", "/help", "/nope"]
 HTML = {"Accept": "text/html,*/*;q=0.8"}

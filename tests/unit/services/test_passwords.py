@@ -14,8 +14,8 @@ from tests.unit.services.certificates import Authority
 from tests.unit.services.raw_http import ask, request
 from tests.unit.services.secured import secured
 
-from klag_trio.services import passwords
-from klag_trio.services.passwords import Passwords, TooBusyError
+from klag_trio.web import passwords
+from klag_trio.web.passwords import Passwords, TooBusyError
 
 
 def hashed(password: bytes, cost: int = 4) -> str:

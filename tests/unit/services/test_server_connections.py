@@ -11,13 +11,12 @@ from tests.unit.services.publication import large_publication
 from tests.unit.services.raw_http import Client, ask, connect, descriptors, request
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from klag_trio.services.connection import Patience
-from klag_trio.services.front import make_app
-from klag_trio.services.server import serve
+from klag_trio.web.app import make_app
+from klag_trio.web.server import Timeouts, serve
 
 pytestmark = pytest.mark.usefixtures("logged")
 
-LONGEST_WAIT = max(attrs.astuple(Patience()))
+LONGEST_WAIT = max(attrs.astuple(Timeouts()))
 CLIENTS = 60
 
 

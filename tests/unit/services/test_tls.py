@@ -17,10 +17,9 @@ from tests.unit.services.secured import secured, tls_config
 from tests.unit.services.settling import settled
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from klag_trio.services.connection import Patience
-from klag_trio.services.transport import Tls
+from klag_trio.web.server import Timeouts
 
-PATIENCE = Patience(burst=0.001)
+TIMEOUTS = Timeouts()
 LARGE = large_publication(5_000_000)
 REFUSED = (ssl.SSLError, trio.BrokenResourceError, EOFError)
 ALL_NAMES = ["scraper.example", "192.0.2.7", "2001:db8::7", "scraper@example.org"]
@@ -259,7 +258,7 @@ async def test_a_refusal_is_a_line_for_who_debugs_and_nothing_for_others(
             await ask_tls(site.address, client_context(authority), request("/health"))
         while not logged:
             await wait_all_tasks_blocked(0.01)
-    assert [("debug", "a client was refused", "peer did not return a certificate")] == [
+    assert [("debug", "client refused", "peer did not return a certificate")] == [
         (event["log_level"], event["event"], event["reason"]) for event in logged
     ]
     logged.clear()
@@ -281,7 +280,7 @@ async def test_a_handshake_that_does_not_go_on_is_not_waited_for(
             await client.send(sent)
         await settled()
         assert before + 2 == descriptors()
-        mock_clock.jump(PATIENCE.request)
+        mock_clock.jump(TIMEOUTS.request)
         assert await is_closed(client)
         await client.stream.aclose()
         await settled()
@@ -289,46 +288,22 @@ async def test_a_handshake_that_does_not_go_on_is_not_waited_for(
         # Nor is a client that shakes hands and says nothing after that.
         slow = await connect_tls(site.address, client_context(authority))
         await settled()
-        mock_clock.jump(PATIENCE.request)
+        mock_clock.jump(TIMEOUTS.request)
         assert b"" == await slow.stream.receive_some(1)
         await trio.aclose_forcefully(slow.stream)
-
-
-class _LateStream:
-    """A client whose bytes are there when the time is over, as on a machine that has no time for either."""
-
-    def __init__(self, clock: MockClock) -> None:
-        self._clock = clock
-        self._sends = [b"\x16\x03", b""]
-
-    async def receive_some(self, _: int) -> bytes:
-        self._clock.jump(1000)
-        return self._sends.pop(0)
-
-
-async def test_bytes_that_come_when_the_time_is_over_are_the_last(
-    tmp_path: Path, authority: Authority, mock_clock: MockClock
-) -> None:
-    cert, key = authority.write_server(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    late = _LateStream(mock_clock)
-    tls = Tls(late, context, frozenset(), trio.CapacityLimiter(1))  # type: ignore[arg-type]
-    with pytest.raises(trio.BrokenResourceError):
-        await tls.start(10)
 
 
 async def test_a_client_that_never_reads_is_cut_off(
     tmp_path: Path, authority: Authority, mock_clock: MockClock
 ) -> None:
     config = tls_config(tmp_path, authority)
-    async with secured(tmp_path, config, authority, LARGE, PATIENCE) as site:
+    async with secured(tmp_path, config, authority, LARGE, TIMEOUTS) as site:
         before = descriptors()
         client = await connect_tls(site.address, client_context(authority), receive_buffer=4096)
         await client.send(request("/metrics"))
         await settled()
         assert before + 2 == descriptors()
-        mock_clock.jump(PATIENCE.piece)
+        mock_clock.jump(TIMEOUTS.send)
         await settled()
         assert before + 1 == descriptors()
         await trio.aclose_forcefully(client.stream)
@@ -339,7 +314,7 @@ async def test_a_stop_waits_for_no_client(
 ) -> None:
     config = tls_config(tmp_path, authority)
     before = descriptors()
-    async with secured(tmp_path, config, authority, LARGE, PATIENCE) as site:
+    async with secured(tmp_path, config, authority, LARGE, TIMEOUTS) as site:
         context = client_context(authority)
         clients = [await connect_tls(site.address, context, receive_buffer=4096) for _ in range(20)]
         for client in clients[:10]:

@@ -22,8 +22,8 @@ from tests.unit.services.secured import Site, put, secured, tls_config, write
 from trio.testing import MockClock
 
 from klag_trio.config import ConfigError
-from klag_trio.services import web_security
-from klag_trio.services.web_security import WebSecurity
+from klag_trio.web import security as web_security
+from klag_trio.web.security import WebSecurity
 
 REFUSED = (ssl.SSLError, trio.BrokenResourceError, EOFError)
 CANNOT = "the web config has changed and cannot be used: the one before goes on to hold"
@@ -134,7 +134,7 @@ async def test_clients_of_a_ca_that_was_removed_are_refused(
         put(tmp_path / "ca.pem", authority.pem() + other.pem())
         await taken(site, "success", "success")
         assert (200, b"ok") == await ask_tls(site.address, theirs, HEALTH)
-    assert [CHANGED, "a client was refused", CHANGED] == [event["event"] for event in logged]
+    assert [CHANGED, "client refused", CHANGED] == [event["event"] for event in logged]
     logged.clear()
 
 

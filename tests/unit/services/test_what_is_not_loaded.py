@@ -1,4 +1,4 @@
-"""Who does not push, has no web config file, holds no election or looks at no page, pays nothing for it."""
+"""Who does not push, has no web config file or holds no election, pays nothing for it."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ async def main():
 
 trio.run(main)
 '''
-FEW_WANT = {"opentelemetry", "grpc", "yaml", "bcrypt", "httpx", "quart", "flask", "jinja2"}
-PAGES = {"klag_trio.services.web", "klag_trio.services.pages", "klag_trio.exposition.pages.groups"}
+FEW_WANT = {"opentelemetry", "grpc", "yaml", "bcrypt", "httpx"}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +79,3 @@ def test_nothing_is_loaded_for_what_is_off(loaded: list[set[str]]) -> None:
 def test_no_http_client_is_loaded_while_there_is_no_election(loaded: list[set[str]]) -> None:
     _, _, off, on, _ = loaded
     assert ["httpx" in found for found in (off, on)] == [False, True]
-
-
-def test_nothing_of_the_pages_is_loaded_before_somebody_looks(loaded: list[set[str]]) -> None:
-    assert "klag_trio.services.front" in loaded[0]
-    assert all(PAGES.isdisjoint(found) for found in loaded)

@@ -16,7 +16,7 @@ import trio
 from klag_trio.config import ConfigError, Problem
 from klag_trio.config.web import WebConfig, load_web_config
 from klag_trio.files import FileError, read_file
-from klag_trio.services.tls import make_context
+from klag_trio.web.tls import make_context
 
 Outcome = Literal["success", "failure"]
 OUTCOMES: tuple[Outcome, ...] = ("success", "failure")

@@ -1,4 +1,4 @@
-"""ASGI apps in front of the app: who may ask, and what a listener answers at all."""
+"""The middleware around the app: basic authentication, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -14,57 +14,53 @@ from hypercorn.typing import (
     Scope,
 )
 
-from klag_trio.services.answers import answer
-from klag_trio.services.passwords import Passwords, TooBusyError
-from klag_trio.services.web_security import Security
-
-PROBES = ("/health", "/ready")
+from klag_trio.web.passwords import Passwords, TooBusyError
+from klag_trio.web.security import Security
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="klag-trio", charset="UTF-8"')
 
 
-class Guard:
-    """Asks for a user's password where there are users, on every path, and adds the headers asked for."""
+class SecurityMiddleware:
+    """Checks a user's password where users are configured, on every path, and adds the configured headers."""
 
     def __init__(self, app: ASGIFramework, security: Callable[[], Security], passwords: Passwords) -> None:
+        """`security` returns what holds now; it is called for every request."""
         self._app = app
         self._security = security
         self._passwords = passwords
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Answer one request."""
+        """Handle one request."""
         security = self._security()
         if security.headers:
             send = _with_headers(send, security.headers)
         if security.users and scope["type"] == "http":
             try:
-                known = await self._known(security.users, scope["headers"])
+                authenticated = await self._authenticated(security.users, scope["headers"])
             except TooBusyError:
-                await answer(send, 503, "too many passwords to check", (b"retry-after", b"1"))
+                await _respond(send, 503, b"too many passwords to check", (b"retry-after", b"1"))
                 return
-            if not known:
-                await answer(send, 401, "unauthorized", _CHALLENGE)
+            if not authenticated:
+                await _respond(send, 401, b"unauthorized", _CHALLENGE)
                 return
         await self._app(scope, receive, send)
 
-    async def _known(self, users: Mapping[str, str], headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    async def _authenticated(self, users: Mapping[str, str], headers: Iterable[tuple[bytes, bytes]]) -> bool:
         given = next((value for name, value in headers if name.lower() == b"authorization"), b"")
         credentials = _credentials(given)
         return credentials is not None and await self._passwords.right(users, *credentials)
 
 
-class ProbesOnly:
-    """What a listener for probes answers: /health and /ready, and nothing besides."""
-
-    def __init__(self, app: ASGIFramework) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Answer one request."""
-        if scope["type"] == "http" and scope["path"] not in PROBES:
-            await answer(send, 404, "not found")
-            return
-        await self._app(scope, receive, send)
+async def _respond(send: ASGISendCallable, status: int, text: bytes, header: tuple[bytes, bytes]) -> None:
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(text)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        header,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": text, "more_body": False})
 
 
 def _credentials(authorization: bytes) -> tuple[str, bytes] | None:
@@ -80,13 +76,12 @@ def _credentials(authorization: bytes) -> tuple[str, bytes] | None:
 
 
 def _with_headers(send: ASGISendCallable, headers: Mapping[str, str]) -> ASGISendCallable:
-    ours = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    names = {name for name, _ in ours}
+    ours = {name.lower().encode(): value.encode() for name, value in headers.items()}
 
     async def send_with_headers(message: ASGISendEvent) -> None:
         if message["type"] == "http.response.start":
-            others = [header for header in message["headers"] if header[0].lower() not in names]
-            message = {**message, "headers": [*others, *ours]}
+            others = [header for header in message["headers"] if header[0].lower() not in ours]
+            message = {**message, "headers": [*others, *ours.items()]}
         await send(message)
 
     return send_with_headers

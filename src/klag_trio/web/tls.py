@@ -1,4 +1,4 @@
-"""From a web config to what Python's ssl module takes."""
+"""TLS: from a web config to what Python's ssl module takes, and the handshake with a client."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
+import trio
+
 from klag_trio.config import ConfigError, Problem
 from klag_trio.config.web import CIPHER_SUITES, CURVES, TlsServer
 from klag_trio.files import load_cert_chain
 
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+"""A client's."""
+
+_SPEAK_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 49\r\n"
+    b"Connection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\r\n"
+)
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {
     "NoClientCert": ssl.CERT_NONE,
@@ -119,3 +128,30 @@ def _plain_name(kind: str, name: str) -> str:
     with contextlib.suppress(ValueError):
         return str(ipaddress.ip_address(name.strip()))
     return name
+
+
+def secured(stream: trio.SocketStream, context: ssl.SSLContext | None) -> Stream:
+    """The stream, in TLS where there is a context."""
+    return stream if context is None else trio.SSLStream(stream, context, server_side=True)
+
+
+def transport_of(stream: Stream) -> trio.SocketStream:
+    """The TCP stream, below TLS or itself."""
+    return stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+
+
+async def handshake(stream: Stream, allowed_sans: frozenset[str]) -> str | None:
+    """Do the TLS handshake, if there is one; returns why the client is refused, None where it is not."""
+    if not isinstance(stream, trio.SSLStream):
+        return None
+    try:
+        await stream.do_handshake()
+    except trio.BrokenResourceError as exc:
+        cause = exc.__cause__
+        reason = cause.reason if isinstance(cause, ssl.SSLError) and cause.reason else "unknown"
+        if reason == "HTTP_REQUEST":
+            await stream.transport_stream.send_all(_SPEAK_TLS)
+        return reason.lower().replace("_", " ")
+    if not allowed_sans or allowed_sans & names_of(stream.getpeercert()):
+        return None
+    return "its certificate has none of the names in client_allowed_sans"

@@ -47,7 +47,7 @@ class Source(Protocol):
 
 
 @attrs.frozen
-class Answer:
+class Page:
     """A page, ready to be sent."""
 
     status: int
@@ -76,7 +76,7 @@ class Pages:
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
         self._summaries: dict[str, tuple[weakref.ref[LagReport], Sequence[GroupSummary]]] = {}
 
-    async def groups(self, given: Mapping[str, str], *, gzipped: bool) -> Answer:
+    async def groups(self, given: Mapping[str, str], *, gzipped: bool) -> Page:
         """The page at /, with its filters, order and number."""
 
         def view(published: Published) -> tuple[str, Mapping[str, object]]:
@@ -85,17 +85,17 @@ class Pages:
 
         return await self._make(view, gzipped)
 
-    async def group(self, given: Mapping[str, str], *, gzipped: bool) -> Answer:
+    async def group(self, given: Mapping[str, str], *, gzipped: bool) -> Page:
         """The page of one group."""
         return await self._make(
             lambda published: ("group.html", {"page": group_page(published, given)}), gzipped
         )
 
-    async def help(self, *, gzipped: bool) -> Answer:
+    async def help(self, *, gzipped: bool) -> Page:
         """What the numbers mean, and what else is served."""
         return await self._make(lambda _: ("help.html", {"families": FAMILIES, "here": "help"}), gzipped)
 
-    async def unknown(self, path: str, *, gzipped: bool) -> Answer:
+    async def unknown(self, path: str, *, gzipped: bool) -> Page:
         """Say that there is no such page."""
 
         def view(_: Published) -> tuple[str, Mapping[str, object]]:
@@ -105,10 +105,10 @@ class Pages:
 
     async def _make(
         self, view: Callable[[Published], tuple[str, Mapping[str, object]]], gzipped: bool
-    ) -> Answer:
+    ) -> Page:
         published = self._source.published()
 
-        def make() -> Answer:
+        def make() -> Page:
             status = 200
             try:
                 template, values = view(published)
@@ -131,9 +131,10 @@ class Pages:
             }
             if gzipped:
                 body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
-            return Answer(status, body, _HTML, headers)
+            return Page(status, body, _HTML, headers)
 
-        return await trio.to_thread.run_sync(make, limiter=self._limiter)
+        # Left alone where we stop.
+        return await trio.to_thread.run_sync(make, limiter=self._limiter, abandon_on_cancel=True)
 
     def _summarized(self, published: Published) -> Mapping[str, Sequence[GroupSummary]]:
         """The groups of every cluster that is published, summed up once a report."""
@@ -154,7 +155,7 @@ class Pages:
 
 
 def _assets() -> Mapping[str, Asset]:
-    folder = files("klag_trio.services") / "assets"
+    folder = files("klag_trio.web") / "assets"
     found = {}
     for name, content_type in ASSETS.items():
         body = (folder / name).read_bytes()
@@ -164,7 +165,7 @@ def _assets() -> Mapping[str, Asset]:
 
 def _environment(assets: Mapping[str, Asset]) -> Environment:
     environment = Environment(
-        loader=PackageLoader("klag_trio.services"),
+        loader=PackageLoader("klag_trio.web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
