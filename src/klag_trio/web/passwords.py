@@ -6,12 +6,14 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections import defaultdict
 from collections.abc import Mapping
 
 import trio
 
-# At 70 ms a check (cost 10) they wait for 2 s at most; who knocks then is told to come again.
-_MOST_WAITING = 32
+# For each user. At 70 ms a check (cost 10) they wait for half a second, times the users whose passwords are
+# being guessed; who knocks then is told to come again.
+_MOST_WAITING = 8
 _MOST_REMEMBERED = 1024
 # What bcrypt looks at; other implementations cut silently too, and the hashes come from them.
 _MOST_BYTES = 72
@@ -19,14 +21,16 @@ _COST = re.compile(r"\$2[aby]\$(\d\d)\$")
 
 
 class TooBusyError(Exception):
-    """More passwords wait to be checked than will be; who knows one that was right is not affected."""
+    """Too many passwords of a user wait to be checked; who knows one that was right is not affected."""
 
 
 class Passwords:
     """Checks passwords in one worker thread and remembers what came out, by digest.
 
-    At most one core is busy with it, whoever guesses. Nothing is remembered from which a password could
-    be told: the key of the digests is random and never leaves the process.
+    At most one core is busy with it, however many are guessed. Each user has a queue, and all names that are
+    no user's have one together, of which one password at a time is checked or waits for the thread: guesses
+    at one name delay no other. No password can be computed from what is remembered: the key of the digests is
+    random and never leaves the process.
     """
 
     def __init__(self, limiter: trio.CapacityLimiter | None = None) -> None:
@@ -36,6 +40,7 @@ class Passwords:
         self._right: dict[str, bytes] = {}
         self._wrong: dict[bytes, None] = {}
         self._checking: dict[bytes, trio.Event] = {}
+        self._queues: defaultdict[str | None, trio.Lock] = defaultdict(trio.Lock)
         self._stand_ins: dict[str, bytes] = {}
 
     async def right(self, users: Mapping[str, str], name: str, password: bytes) -> bool:
@@ -54,14 +59,16 @@ class Passwords:
             if digest not in self._checking:
                 break
             await self._checking[digest].wait()
-        if self._limiter.statistics().tasks_waiting >= _MOST_WAITING:
+        queue = self._queues[name if name in users else None]
+        if queue.statistics().tasks_waiting >= _MOST_WAITING:
             raise TooBusyError
         self._checking[digest] = trio.Event()
         try:
-            # Left alone where the client goes or we stop: at a high cost a hash takes many seconds.
-            right = await trio.to_thread.run_sync(
-                _matches, password, hashed, limiter=self._limiter, abandon_on_cancel=True
-            )
+            async with queue:
+                # Left alone where the client goes or we stop: at a high cost a hash takes many seconds.
+                right = await trio.to_thread.run_sync(
+                    _matches, password, hashed, limiter=self._limiter, abandon_on_cancel=True
+                )
             right = right and name in users
             self._remember(name, digest, right=right)
         finally:
