@@ -49,7 +49,7 @@ def make_app(publication: Publication) -> QuartTrio:
 
 
 def make_probes_app(publication: Publication) -> QuartTrio:
-    """Make the app of a listener of the probes' own: /health and /ready, and nothing besides."""
+    """Make the app of a listener of the probes' own: /health and /ready, and nothing else."""
     app = _app()
     _add_probes(app, publication)
 

@@ -175,7 +175,7 @@ class _State(enum.Enum):
     HANDLING = enum.auto()
     """The app has a request, and has sent nothing yet: no timeout, as it waits for no client."""
     RESPONDING = enum.auto()
-    """`response`, and `send` besides."""
+    """Both `response` and `send`."""
 
 
 class _Connection(TCPServer):
