@@ -13,7 +13,7 @@ upstream has fixed its fault:
 - `H11Protocol` accepts upgrades to HTTP/2 and websockets, requests with both Content-Length and
   Transfer-Encoding, and methods in lower case, and takes an absolute target for a path.
 - It has no limit on connections.
-- quart-trio answers a Host that is no host name with 500 and a traceback: `_Http1` passes on another, as no
+- quart-trio answers a Host that is no host name with 500 and a traceback: `Http1` passes on another, as no
   response depends on it.
 """
 
@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
-import re
 import socket
 import struct
 import sys
@@ -33,9 +32,7 @@ import h11
 import structlog
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.events import Event, RawData, Updated
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -51,6 +48,7 @@ from hypercorn.utils import wrap_app
 
 from klag_trio.stopping import ANSWERS_SECONDS
 from klag_trio.web.connection_limit import ConnectionLimit, accept
+from klag_trio.web.http1 import Http1
 from klag_trio.web.listening import HTTP_KEYS, listen
 from klag_trio.web.security import OPEN, Security
 from klag_trio.web.tls import handshake, secured, transport_of
@@ -65,7 +63,6 @@ _RECEIVE_BYTES = 16 * 1024
 _TLS_SEND_BYTES = 256 * 1024
 _MOST_PARTS = 1024  # Linux's IOV_MAX
 _SMALL_BYTES = 64 * 1024
-_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -181,7 +178,7 @@ class _State(enum.Enum):
 class _Connection(TCPServer):
     """One connection. Whatever ends it cancels its scope, so that no task outlives it."""
 
-    protocol: _Http1  # type: ignore[assignment]
+    protocol: Http1  # type: ignore[assignment]
 
     def __init__(self, server: _Server, stream: trio.SocketStream) -> None:
         self._security = server.security()
@@ -225,7 +222,7 @@ class _Connection(TCPServer):
 
     async def _serve_requests(self) -> None:
         async with TaskGroup() as self._task_group:
-            self.protocol = _Http1(
+            self.protocol = Http1(
                 self.app,
                 self.config,
                 self.context,
@@ -333,62 +330,6 @@ class _Connection(TCPServer):
             await self._stream.send_eof()
         while await self._stream.receive_some(_RECEIVE_BYTES):
             pass
-
-
-class _Http1(H11Protocol):
-    """HTTP/1.1 without upgrades."""
-
-    @property
-    def is_client_sending(self) -> bool:
-        """Whether the client may be in the middle of a request."""
-        return self.connection.their_state in (h11.SEND_BODY, h11.ERROR)
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        """Send a part of a response, unless that is cancelled."""
-        if trio.current_effective_deadline() > -math.inf:
-            await super().stream_send(event)
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        """Ignore a request to speak HTTP/2."""
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        path = _path_of(request)
-        is_http1 = request.http_version.startswith(b"1.")
-        if path is None or not is_http1 or _has_ambiguous_length(request):
-            await self._send_error_response(400 if is_http1 else 505)
-            await self.send(Closed())
-            return
-        headers = [
-            (name, b"localhost" if name == b"host" else value)
-            for name, value in request.headers
-            if name != b"upgrade"
-        ]
-        # hypercorn would make it upper case, but "get" is not "GET" (RFC 9110, 9.1).
-        method = request.method if request.method.isupper() else b"-" + request.method
-        await super()._create_stream(
-            h11.Request(method=method, target=path, headers=headers, http_version=request.http_version)
-        )
-
-
-def _has_ambiguous_length(request: h11.Request) -> bool:
-    """Whether two headers say where the body ends, so that it may smuggle a request (RFC 9112, 6.1)."""
-    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
-
-
-def _path_of(request: h11.Request) -> bytes | None:
-    """Path and query of a target in one of the four forms of RFC 9112, 3.2; None for any other.
-
-    A proxy that joins two paths may leave two slashes at its beginning.
-    """
-    target: bytes = request.target
-    if absolute := _ABSOLUTE.match(target):
-        path = target[absolute.end() :]
-        target = path if path.startswith(b"/") else b"/" + path
-    if target.startswith(b"/"):
-        return b"/" + target.lstrip(b"/")
-    if target == b"*" or request.method == b"CONNECT":
-        return b"/*"
-    return None
 
 
 def _isolated(app: ASGIFramework) -> ASGIFramework:
