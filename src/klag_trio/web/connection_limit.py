@@ -120,6 +120,8 @@ async def accept(
                         _log.warning("cannot accept connections", error=error.strerror)
                     logged = True
                     await trio.sleep(_RETRY_SECONDS)
-                # Else there is none left, or it broke before it was accepted (accept(2)).
+                else:
+                    # There is none left, or it broke before it was accepted (accept(2)).
+                    logged = False
                 break
             handlers.start_soon(handle, trio.SocketStream(trio.socket.from_stdlib_socket(client)))

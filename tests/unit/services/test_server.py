@@ -148,28 +148,31 @@ async def test_a_thousand_clients_may_knock_at_once(nursery: trio.Nursery) -> No
     assert (await ask(address, request("/health"))).status == 200
 
 
-async def test_no_descriptor_left_is_a_pause_and_one_line(
-    small: Address, mock_clock: MockClock, logged: list[EventDict]
+@pytest.mark.parametrize("shortages", [1, 2])
+async def test_no_descriptor_left_is_a_pause_and_one_line_each_time(
+    small: Address, mock_clock: MockClock, logged: list[EventDict], shortages: int
 ) -> None:
-    client = Client(trio.SocketStream(trio.socket.socket()))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-    try:
-        await client.stream.socket.connect(small)
-        for _ in range(3):
-            await settled()
-            mock_clock.jump(0.1)
+    for _ in range(shortages):
         await settled()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert [event["event"] for event in logged] == ["cannot accept connections"]
-    logged.clear()
-    mock_clock.jump(0.1)
-    async with client.stream:
-        await client.send(request("/health"))
-        assert (await client.answer()).status == 200
+        client = Client(trio.SocketStream(trio.socket.socket()))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            await client.stream.socket.connect(small)
+            for _ in range(3):
+                await settled()
+                mock_clock.jump(0.1)
+            await settled()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert [event["event"] for event in logged] == ["cannot accept connections"]
+        logged.clear()
+        mock_clock.jump(0.1)
+        async with client.stream:
+            await client.send(request("/health"))
+            assert (await client.answer()).status == 200
 
 
 async def test_a_listener_that_is_broken_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
