@@ -92,6 +92,7 @@ class KafkaDriver:
         self._wait_for_partitions(topic, total)
 
     def configure_topic(self, topic: str, config: Mapping[str, str]) -> None:
+        """Set these keys of the topic's configuration and wait until the broker answers with them."""
         entries = [
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
             for key, value in config.items()
@@ -99,6 +100,8 @@ class KafkaDriver:
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         for done in self._admin.incremental_alter_configs([resource]).values():
             _result(done)
+        # The controller has them at once, a broker a moment later.
+        wait_until(lambda: config.items() <= self._config_of(topic).items(), f"{topic} has {config}")
 
     def produce(
         self,
@@ -254,6 +257,11 @@ class KafkaDriver:
         answer = self._admin.list_offsets({wanted: spec}, request_timeout=SECONDS)[wanted].result()
         offset: int = answer.offset
         return offset
+
+    def _config_of(self, topic: str) -> dict[str, str]:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        described = _result(self._admin.describe_configs([resource])[resource])
+        return {key: entry.value for key, entry in described.items()}
 
     def _partition_count(self, topic: str) -> int | None:
         """How many partitions have a leader; None for an unknown topic."""

@@ -108,7 +108,7 @@ def test_nothing_runs_for_the_verified_commit_itself(checkout: Checkout) -> None
     [
         ("docs/metrics.md", []),
         ("src/klag_trio/kubernetes/leases.py", ["otlp", "load", "kubernetes", "python-3.13"]),
-        ("src/klag_trio/services/assets/style.css", ["browser"]),
+        ("src/klag_trio/web/assets/style.css", ["browser"]),
         ("tests/unit/domain/test_lag.py", ["otlp", "load", "python-3.13"]),
         ("Dockerfile", ["image"]),
     ],
@@ -252,5 +252,5 @@ def test_nothing_is_noted_of_what_is_not_committed(ignoring: Checkout) -> None:
 
 def test_a_change_that_is_not_committed_yet_counts(checkout: Checkout) -> None:
     checkout.verified(checkout.git("rev-parse", "HEAD"))
-    checkout.write("Dockerfile", "src/klag_trio/services/assets/new.css")
+    checkout.write("Dockerfile", "src/klag_trio/web/assets/new.css")
     assert ["browser", "image"] == checkout.touched()
