@@ -18,7 +18,7 @@ from confluent_kafka import (
     TopicCollection,
 )
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 
@@ -48,6 +48,7 @@ _RESOURCES_PER_REQUEST = 200
 
 _NO_ANSWER = Fault("_PARTIAL", "the partition's leader did not answer", retriable=True)
 _OVERDUE = Fault("_TIMED_OUT", "librdkafka did not end the call in time", retriable=True)
+_NO_POLICY = Fault("_BAD_MSG", "the broker's answer has no cleanup.policy")
 _OVERTIME_SECONDS = 0.2
 # How often it is looked whether anybody still waits for an answer.
 _ABANDONED_SECONDS = 0.1
@@ -118,9 +119,7 @@ class KafkaAdmin:
                 futures = call.admin.describe_configs(resources, request_timeout=call.remaining)
                 for resource, future in futures.items():
                     answer = self._answer(call, future)
-                    policies[resource.name] = (
-                        answer if isinstance(answer, Fault) else _policy(answer["cleanup.policy"].value)
-                    )
+                    policies[resource.name] = answer if isinstance(answer, Fault) else _policy(answer)
             return policies
 
         return await self._client.call("policies", ask)
@@ -233,8 +232,12 @@ def _in_time(call: Call, parts: Iterator[T]) -> Iterator[T]:
     return takewhile(lambda _: monotonic() < call.deadline and not call.abandoned(), parts)
 
 
-def _policy(value: str) -> CleanupPolicy:
-    names = {name.strip() for name in value.split(",")}
+def _policy(configs: Mapping[str, ConfigEntry]) -> CleanupPolicy | Fault:
+    entry = configs.get("cleanup.policy")
+    # Every broker of Kafka's tells it; what speaks Kafka's protocol besides may not.
+    if entry is None or entry.value is None:
+        return _NO_POLICY
+    names = {name.strip() for name in entry.value.split(",")}
     policy = CleanupPolicy.NONE
     if "delete" in names:
         policy |= CleanupPolicy.DELETE

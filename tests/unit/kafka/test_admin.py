@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import pytest
 import trio
 from confluent_kafka import KafkaError
+from confluent_kafka.admin._config import ConfigEntry
 
 from klag_trio.domain.offsets import Fault, TopicPartition
 from klag_trio.kafka.admin import KafkaAdmin
@@ -39,6 +40,19 @@ class Silent:
     def offsets(self, partitions: Sequence[Any], timeout: float) -> Future[Any]:
         self.asked += len(partitions)
         return Future()
+
+
+class Telling:
+    """An AdminClient that tells the same configuration of every topic."""
+
+    def __init__(self, entries: Sequence[ConfigEntry]) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+
+    def describe_configs(self, resources: Sequence[Any], request_timeout: float) -> dict[Any, Future[Any]]:
+        answers: dict[Any, Future[Any]] = {resource: Future() for resource in resources}
+        for answer in answers.values():
+            answer.set_result(self._entries)
+        return answers
 
 
 class SilentCoordinators:
@@ -75,15 +89,15 @@ class FakeClient:
     """Runs what is asked in a thread, and answers with what comes of it."""
 
     def __init__(self, seconds: float, *, used: bool = False) -> None:
-        self.admin = Silent()
+        self.admin: Any = Silent()
         self.made = [SilentCoordinators(used=used)]
         self.abandoned = threading.Event()
         self._seconds = seconds
 
     async def call(self, stage: str, work: Callable[[Call], T], *, within: float | None = None) -> T:
         deadline = monotonic() + self._seconds
-        admin, coordinators = cast(Any, self.admin), cast(Any, self.made[-1])
-        call = Call(admin, coordinators, self._another, deadline, self.abandoned.is_set)
+        coordinators = cast(Any, self.made[-1])
+        call = Call(self.admin, coordinators, self._another, deadline, self.abandoned.is_set)
         return await trio.to_thread.run_sync(work, call)
 
     def _another(self) -> Any:
@@ -142,3 +156,13 @@ async def test_a_coordinator_that_hangs_is_never_asked_about_more_groups_than_co
     }
     # What librdkafka may have asked one that hangs is asked again over a handle that has not.
     assert [MOST] * (1 + used) == [coordinators.most for coordinators in client.made]
+
+
+@pytest.mark.parametrize(
+    "entries", [[], [ConfigEntry("segment.bytes", "1")], [ConfigEntry("cleanup.policy", None)]]
+)
+async def test_an_answer_without_the_policy_is_a_fault_of_its_topic(entries: list[ConfigEntry]) -> None:
+    client = FakeClient(20)
+    client.admin = Telling(entries)
+    policies = await admin_of(client).cleanup_policies(["orders"])
+    assert "_BAD_MSG" == code_of(policies["orders"])
