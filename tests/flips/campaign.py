@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import attrs
+from tests.broker.waiting import wait_until
 from tests.flips.changes import Changes, Kind
 from tests.flips.estate import CALM, HOSTILE
 from tests.flips.known import why
@@ -111,8 +112,8 @@ class Campaign:
         if resident > MOST_MIB:
             raise _Wrong(f"more than {MOST_MIB:.0f} MiB resident")
         if page.rows("klag_errors_total", code="bug"):
-            errors = re.findall(r"\w+Error: [^\\\d]+", str(program.log("a bug ended the cycle")))
-            raise _Wrong(f"bug: {errors[-1] if errors else 'not in the log'}")
+            logged = wait_until(lambda: program.log("a bug ended the cycle"), "the bug is in the log")
+            raise _Wrong(f"bug: {last_line(logged[-1]['exception'])}")
         for cluster, (before, seen_at) in self._updated.items():
             shown, now = page.value(LAST_UPDATE, cluster_name=cluster), monotonic()
             # A broker that lies may keep its own cluster from being read.
@@ -143,6 +144,12 @@ class Campaign:
             answer = why(found) or "By an answer that its innermost functions do not tell"
             parts.append(f"### {count} x `{found}`\n\n{answer}.\n\n```\n{self._backtraces[found]}\n```")
         return "\n\n".join([*parts, ""])
+
+
+def last_line(traceback: str) -> str:
+    """Which exception it is and what it says, without the numbers in it and the frame of a group."""
+    lines = [line.strip(" |+-") for line in traceback.splitlines()]
+    return re.sub(r"\d+", "...", [line for line in lines if line][-1])
 
 
 def _listed(counts: Mapping[str, int]) -> str:

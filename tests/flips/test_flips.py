@@ -7,12 +7,13 @@ import random
 import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.flips.campaign import Campaign
+from tests.flips.campaign import Campaign, last_line
 from tests.flips.changes import BINARY, GROUP, TEXT, Changes, Kind, lied, stored
 from tests.flips.estate import CALM, HOSTILE, estate
 from tests.flips.process import debugged, died_in_a_library, signature
@@ -102,3 +103,11 @@ def test_a_lie_changes_neither_number_nor_address() -> None:
     assert {b"1234"} == {each[:4] for each in changed}
     found = [each[each.index(b"127") :] for each in changed if b"127" in each]
     assert all(each.startswith(address) or address.startswith(each) for each in found)
+
+
+def test_a_bug_is_told_by_the_exception_whatever_it_says() -> None:
+    told = set()
+    for bug in (KeyError(5), KeyError("cleanup.policy"), ValueError("a 'quoted' word and \n 17 lines")):
+        group = ExceptionGroup("several", [bug])
+        told |= {last_line("".join(traceback.format_exception(each))) for each in (bug, group)}
+    assert {"KeyError: ...", "KeyError: 'cleanup.policy'", "... lines"} == told
