@@ -204,7 +204,7 @@ class KafkaAdmin:
     def _find_coordinators(self, call: Call) -> None:
         """Look whether groups have other coordinators by now."""
         if not self._coordination.is_known:
-            return  # Where nobody tells, asking again would only be a denial in a broker's log.
+            return  # Where that is denied, asking again would only fill a broker's log.
         seconds = min(call.remaining, _PATIENCE * self._offset_fetch_timeout)
         futures = call.admin.describe_topics(TopicCollection([_COMMITS_TOPIC]), request_timeout=seconds)
         answer = self._answer(attrs.evolve(call, deadline=monotonic() + seconds), futures[_COMMITS_TOPIC])
@@ -234,7 +234,7 @@ def _in_time(call: Call, parts: Iterator[T]) -> Iterator[T]:
 
 def _policy(configs: Mapping[str, ConfigEntry]) -> CleanupPolicy | Fault:
     entry = configs.get("cleanup.policy")
-    # Every broker of Kafka's tells it; what speaks Kafka's protocol besides may not.
+    # Kafka's own brokers always have it; others that speak its protocol may not.
     if entry is None or entry.value is None:
         return _NO_POLICY
     names = {name.strip() for name in entry.value.split(",")}

@@ -147,7 +147,7 @@ class Pages:
                 continue
             known = self._summaries.get(cluster.name)
             if known is None or known[0]() is not report:
-                # Not the report itself: a page that nobody looks at again must not keep it.
+                # Not the report itself: a page that is not asked for again must not keep it.
                 known = weakref.ref(report), summaries(cluster.name, report)
                 self._summaries[cluster.name] = known
             found[cluster.name] = known[1]

@@ -1,4 +1,4 @@
-"""Passwords against bcrypt hashes, so slowly that guessing is hard and so rarely that nobody else notices."""
+"""Passwords against bcrypt hashes: guessing is slow, and who has a right password does not notice."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Passwords:
 
 
 def _matches(password: bytes, hashed: bytes) -> bool:
-    # Only here: nobody pays for it who asks for no passwords.
+    # Only here: it costs memory, and most configurations have no passwords.
     import bcrypt
 
     return bcrypt.checkpw(password, hashed)

@@ -38,7 +38,7 @@ class Security:
     allowed_sans: frozenset[str] = frozenset()
     """Names of which a client's certificate must carry one; empty where any certificate will do."""
     users: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    """Names and bcrypt hashes; empty where nobody is asked."""
+    """Names and bcrypt hashes; empty where no password is asked for."""
     headers: Mapping[str, str] = attrs.field(factory=dict)
     """Of every answer."""
 
