@@ -25,6 +25,7 @@ import trio
 
 ROUND_SECONDS = 3.0
 SHORTEST_SECONDS, LONGEST_SECONDS = 15.0, 120.0
+GUESS_SECONDS = 0.5
 
 
 @attrs.define(kw_only=True)
@@ -47,6 +48,7 @@ class Crowd:
     waited: float = 0.0
     _context: ssl.SSLContext | None = None
     _began: float = 0.0
+    _enough: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self) -> None:
         self._began = trio.current_time()
@@ -62,15 +64,17 @@ class Crowd:
                 nursery.start_soon(self._guess, number)
             print("begun", flush=True)  # noqa: T201
             with trio.move_on_after(LONGEST_SECONDS):
-                while not self._had_enough():  # noqa: ASYNC110 - looked at rarely, changed often
-                    await trio.sleep(0.5)
+                self._look()
+                await trio.sleep(SHORTEST_SECONDS)
+                await self._enough.wait()
             nursery.cancel_scope.cancel()
         self.seconds = trio.current_time() - self._began
         self.waited = _waited_for_a_core() - waited
 
-    def _had_enough(self) -> bool:
-        lasted = trio.current_time() - self._began >= SHORTEST_SECONDS
-        return lasted and sum(self.statuses.values()) >= 2 * self.scrapers and self.sent_away >= self.slow
+    def _look(self) -> None:
+        """Look after each count whether every client had what the crowd is here for."""
+        if sum(self.statuses.values()) >= 2 * self.scrapers and self.sent_away >= self.slow:
+            self._enough.set()
 
     async def _connect(self) -> trio.abc.Stream:
         stream: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", self.port)
@@ -86,6 +90,7 @@ class Crowd:
                     while True:
                         started = trio.current_time()
                         self.statuses[await self._ask(stream, self.password)] += 1
+                        self._look()
                         self.took.append(trio.current_time() - started)
                         await self._next_round()
             except (trio.BrokenResourceError, OSError, EOFError) as exc:
@@ -105,7 +110,7 @@ class Crowd:
                         guesses += 1
                         self.guessed[await self._ask(stream, f"{number}-{guesses}")] += 1
                         # As a guesser who means to stay unnoticed a little longer.
-                        await trio.sleep(0.5)
+                        await trio.sleep(GUESS_SECONDS)
             except (trio.BrokenResourceError, OSError, EOFError) as exc:
                 self.troubles[repr(exc.__cause__ or exc)] += 1
 
@@ -142,6 +147,7 @@ class Crowd:
             except (trio.BrokenResourceError, OSError):
                 pass
             self.sent_away += 1
+            self._look()
 
     def seen(self) -> dict[str, object]:
         return {
