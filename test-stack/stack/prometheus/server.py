@@ -1,4 +1,4 @@
-"""One running Prometheus on a loopback port (Debian's package)."""
+"""One running Prometheus on a loopback port: Debian's package, or another program."""
 
 from __future__ import annotations
 
@@ -46,12 +46,19 @@ class Sample:
 class PrometheusServer:
     """Scrapes and evaluates inside its `with` block; its data is temporary.
 
-    `targets` are jobs and the addresses, host:port, that they scrape.
+    `targets` are jobs and the addresses, host:port, that they scrape. Where `otlp` is the path of a
+    Prometheus 3, that one runs, and takes what is pushed to `/api/v1/otlp/v1/metrics` too.
     """
 
     def __init__(
-        self, targets: Mapping[str, list[str]], *, interval: str = "1s", rules: Path | None = RULES
+        self,
+        targets: Mapping[str, list[str]],
+        *,
+        interval: str = "1s",
+        rules: Path | None = RULES,
+        otlp: Path | None = None,
     ) -> None:
+        self._otlp = otlp
         self._targets = targets
         self._interval = interval
         self._rules = rules
@@ -60,7 +67,7 @@ class PrometheusServer:
         self.address = ""
 
     def __enter__(self) -> Self:
-        program = shutil.which("prometheus")
+        program = shutil.which("prometheus") if self._otlp is None else str(self._otlp)
         if program is None:
             raise PrometheusError("there is no prometheus here: install Debian's package of that name")
         self._folder = folder = Path(tempfile.mkdtemp(prefix="klag-prometheus-"))
@@ -74,6 +81,7 @@ class PrometheusServer:
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={address}",
+            *(["--web.enable-otlp-receiver"] if self._otlp is not None else []),
         ]
         with (folder / "prometheus.log").open("w") as log:
             self._process = GuardedProcess(command, folder=folder, output=log)
@@ -115,7 +123,10 @@ class PrometheusServer:
             raise PrometheusError(f"{parameters}: {exc.read().decode()}") from exc
 
     def _configuration(self) -> dict[str, Any]:
+        # What docs/opentelemetry.md tells people to use; an older Prometheus does not know the key.
+        otlp = {"otlp": {"translation_strategy": "UnderscoreEscapingWithoutSuffixes"}}
         return {
+            **(otlp if self._otlp is not None else {}),
             "global": {
                 "scrape_interval": self._interval,
                 "scrape_timeout": self._interval,
