@@ -130,10 +130,11 @@ test-kubernetes: setup  ## leader election on a real kube-apiserver, which Go bu
 	@$(BIN)/python test-stack chart
 	$(BIN)/pytest -m kubernetes $(ARGS)
 
-test-otlp: setup  ## OTLP export to a real collector, which Go builds the first time
+test-otlp: setup  ## OTLP export to a real collector and a real Prometheus, which Go builds the first time
 	@scripts/install-missing java:default-jre-headless mvn:maven openssl:openssl
 	@$(BIN)/python test-stack kafka fetch
 	@$(BIN)/python test-stack collector
+	@$(BIN)/python test-stack prometheus
 	$(BIN)/pytest -m otlp $(ARGS)
 
 .PHONY: reliability soak test-faults test-flips

@@ -2,9 +2,8 @@
 
     python -m benchmarks.otlp_export [--runs 5]
 
-Beside ours, the same samples go out through OpenTelemetry's SDK: its data model and its gRPC metric
-exporter, in a worker thread. Every run is a process of its own, in which a small export went before; a
-collector serves all runs of one kind. Medians are printed, and the longest stall of all runs.
+Every run is a process of its own, in which a small export went before; a collector serves all runs of one
+kind. Medians are printed, and the longest stall of all runs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import attrs
@@ -30,17 +28,16 @@ from benchmarks.reports import blocks_of, report_with
 from benchmarks.workload import PRESETS
 from klag_trio import allocator, interpreter
 from klag_trio.config import Exporter, Otel
-from klag_trio.exposition.observation import Observation
+from klag_trio.exposition.samples import LazyBlocks
+from klag_trio.otlp.data import Source, parts
+from klag_trio.otlp.exporter import Exporter as OtlpExporter
+from klag_trio.otlp.settings import Protocol, read_settings
 from stack.collector import OtelCollector
 
 SIZES = {39_256: PRESETS["L"], 208_006: PRESETS["XL"]}
 WARM_UP = 1_000
 TIMEOUT_SECONDS = 60.0
-SDK_BATCH = 4_000  # samples: about 1 MiB, as ours are
 PROBE_SECONDS = 0.001
-
-Export = Callable[[Observation], Awaitable[int]]
-"""Sends all that was observed and returns how many samples that were."""
 
 
 @attrs.frozen
@@ -56,62 +53,17 @@ class Cost:
     """The longest wait of the event loop for its turn."""
 
 
-def ours(port: int) -> Export:
-    from klag_trio.exposition.otlp import Source, requests
-    from klag_trio.services.otlp_channel import OtlpChannel
-    from klag_trio.services.otlp_settings import read_settings
-
-    exporter = Exporter(otel=Otel(enabled=True, endpoint=f"http://127.0.0.1:{port}"))
-    channel = OtlpChannel(read_settings(exporter, {}))
-
-    async def export(observation: Observation) -> int:
-        pending = requests([observation], Source({}, "0", observation.at))
-        sent = 0
-        while (request := await trio.to_thread.run_sync(next, pending, None)) is not None:
-            rejected = await channel.send(request.body, TIMEOUT_SECONDS)
-            sent += request.samples - rejected.samples
-        return sent
-
-    return export
+PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http/protobuf")
 
 
-def the_sdks(port: int) -> Export:
-    import grpc  # type: ignore[import-untyped]
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-    from opentelemetry.sdk.metrics.export import MetricExportResult
-
-    from benchmarks.otlp_sdk import metrics_data
-    from klag_trio.exposition.otlp import Source
-
-    exporter = OTLPMetricExporter(
-        f"http://127.0.0.1:{port}",
-        insecure=True,
-        timeout=TIMEOUT_SECONDS,
-        compression=grpc.Compression.Gzip,
-        max_export_batch_size=SDK_BATCH,
-    )
-
-    def blocking(observation: Observation) -> int:
-        data = metrics_data([observation], Source({}, "0", observation.at))
-        assert exporter.export(data) is MetricExportResult.SUCCESS
-        metrics = data.resource_metrics[0].scope_metrics[0].metrics
-        return sum(len(metric.data.data_points) for metric in metrics)
-
-    async def export(observation: Observation) -> int:
-        return await trio.to_thread.run_sync(blocking, observation)
-
-    return export
-
-
-SUBJECTS: dict[str, Callable[[int], Export]] = {"klag-trio": ours, "SDK": the_sdks}
-
-
-async def measure(subject: str, samples: int, port: int) -> Cost:
+async def measure(protocol: Protocol, samples: int, endpoint: str) -> Cost:
     """Export so many samples once, and a few before to have everything loaded and connected."""
     now = time.time()
-    export = SUBJECTS[subject](port)
-    await export(_observation(WARM_UP, now))
-    observation = _observation(samples, now)
+    otel = Otel(enabled=True, protocol=protocol, endpoint=endpoint)
+    environ = {"OTEL_EXPORTER_OTLP_TIMEOUT": f"{TIMEOUT_SECONDS * 1000:.0f}"}
+    exporter = OtlpExporter(read_settings(Exporter(otel=otel), environ))
+    await _export(exporter, _blocks(WARM_UP, now))
+    make = _blocks(samples, now)
     allocator.give_back()
     # As the program does when all is loaded.
     interpreter.stay_responsive()
@@ -121,16 +73,29 @@ async def measure(subject: str, samples: int, port: int) -> Cost:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_probe, stalls)
         clock, cpu = time.perf_counter(), time.process_time()
-        sent = await export(observation)
+        sent = await _export(exporter, make)
         seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
         nursery.cancel_scope.cancel()
+    exporter.close()
     assert sent == samples, f"{sent} of {samples} samples arrived"
     return Cost(seconds, cpu_seconds, (_status("VmHWM") - before) / 1024, max(stalls) * 1000)
 
 
-def _observation(samples: int, now: float) -> Observation:
+async def _export(exporter: OtlpExporter, make: LazyBlocks) -> int:
+    """Send all of it, as the pusher does, and return how many samples that were."""
+    now = time.time()
+    pending = parts([make], Source({}, "0", now), at=now)
+    sent = 0
+    while (part := await trio.to_thread.run_sync(next, pending, None)) is not None:
+        await exporter.export(part)
+        metrics = part.resource_metrics[0].scope_metrics[0].metrics
+        sent += sum(len(metric.data.data_points) for metric in metrics)
+    return sent
+
+
+def _blocks(samples: int, now: float) -> LazyBlocks:
     report = report_with(samples, SIZES.get(samples, PRESETS["small"]), now)
-    return Observation(now, lambda: blocks_of(report))
+    return lambda: blocks_of(report)
 
 
 async def _probe(stalls: list[float]) -> None:
@@ -141,7 +106,7 @@ async def _probe(stalls: list[float]) -> None:
 
 
 def _reset_peak() -> int:
-    """Start VmHWM anew and return what is resident now, in KiB."""
+    """Start VmHWM over and return what is resident now, in KiB."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
@@ -151,8 +116,8 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def _in_a_process(subject: str, samples: int, port: int) -> Cost:
-    command = [sys.executable, "-m", "benchmarks.otlp_export", "--one", subject, str(samples), str(port)]
+def _in_a_process(protocol: Protocol, samples: int, endpoint: str) -> Cost:
+    command = [sys.executable, "-m", "benchmarks.otlp_export", "--one", protocol, str(samples), endpoint]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Cost(**json.loads(done.stdout))
@@ -163,26 +128,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--one", nargs=3, metavar=("SUBJECT", "SAMPLES", "PORT"), help="used by itself")
+    parser.add_argument("--one", nargs=3, metavar=("PROTOCOL", "SAMPLES", "ENDPOINT"), help="used by itself")
     args = parser.parse_args()
     if args.one:
         allocator.keep_little()
-        cost = trio.run(measure, args.one[0], int(args.one[1]), int(args.one[2]))
+        cost = trio.run(measure, args.one[0], int(args.one[1]), args.one[2])
         print(json.dumps(attrs.asdict(cost)))
         return
     print(f"Python {platform.python_version()}, {platform.machine()}, medians of {args.runs} runs")
-    print(f"{'samples':>8}  {'through':<10}{'time':>8}{'CPU':>9}{'memory':>12}{'longest stall':>16}")
+    print(f"{'samples':>8}  {'over':<14}{'time':>8}{'CPU':>9}{'memory':>12}{'longest stall':>16}")
     for samples in SIZES:
-        for subject in SUBJECTS:
+        for protocol in PROTOCOLS:
             with tempfile.TemporaryDirectory() as folder, OtelCollector(Path(folder)) as collector:
-                costs = [_in_a_process(subject, samples, collector.port) for _ in range(args.runs)]
+                endpoint = collector.endpoint(protocol)
+                costs = [_in_a_process(protocol, samples, endpoint) for _ in range(args.runs)]
             seconds, cpu, memory = (
                 statistics.median(getattr(cost, name) for cost in costs)
                 for name in ("seconds", "cpu_seconds", "memory_mib")
             )
             stall = max(cost.stall_ms for cost in costs)
             print(
-                f"{samples:>8,}  {subject:<10}{seconds:>6.2f} s{cpu:>7.2f} s"
+                f"{samples:>8,}  {protocol:<14}{seconds:>6.2f} s{cpu:>7.2f} s"
                 f"{memory:>+8.0f} MiB{stall:>13.1f} ms"
             )
 

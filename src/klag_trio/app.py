@@ -20,9 +20,9 @@ from klag_trio.connections import Connection, StartError, connect, reads_records
 from klag_trio.domain.time_lag import RateEstimator, TimestampCache
 from klag_trio.ending import IGNORED, STOPS
 from klag_trio.kafka.record_reader import RecordReader
+from klag_trio.otlp.settings import OtlpSettings, OtlpSettingsError, hide_variables, read_settings
 from klag_trio.services.board import Board
 from klag_trio.services.collector import Collector
-from klag_trio.services.otlp_settings import OtlpSettings, OtlpSettingsError, read_settings
 from klag_trio.services.snapshot import SnapshotReader
 from klag_trio.services.time_lag import MessageTimeLag, NoTimeLag, RateTimeLag, TimeLag
 from klag_trio.web.app import make_app, make_probes_app
@@ -32,6 +32,7 @@ from klag_trio.web.security import OPEN, OUTCOMES, Security, WebSecurity
 from klag_trio.web.server import serve
 
 if TYPE_CHECKING:
+    from klag_trio.otlp.pusher import Pusher
     from klag_trio.services.candidacy import Candidacy
 
 
@@ -45,9 +46,11 @@ def otlp_settings(config: Config) -> OtlpSettings | None:
     if not config.exporter.otel.enabled:
         return None
     try:
-        return read_settings(config.exporter, os.environ)
+        settings = read_settings(config.exporter, os.environ)
     except OtlpSettingsError as exc:
         raise StartError(str(exc)) from exc
+    hide_variables(os.environ)
+    return settings
 
 
 def candidacy(leadership: Leadership) -> Candidacy | None:
@@ -59,7 +62,7 @@ def candidacy(leadership: Leadership) -> Candidacy | None:
     """
     if not leadership.enabled:
         return None
-    # Only here: nobody pays for an HTTP client who runs a single replica.
+    # Only here: a single replica does without an HTTP client.
     from klag_trio.kubernetes.access import AccessError
     from klag_trio.services.candidacy import enter
 
@@ -109,6 +112,7 @@ async def run(config: Config, web: Web, log_lines_dropped: Callable[[], int]) ->
         log_lines_dropped=log_lines_dropped,
         tenure=None if candidate is None else candidate.tenure,
     )
+    pusher = None if otlp is None else _pusher(board, otlp)
     log = structlog.get_logger(__name__)
     _say_what_is_ignored(config)
     try:
@@ -120,13 +124,13 @@ async def run(config: Config, web: Web, log_lines_dropped: Callable[[], int]) ->
                 for connection in connections:
                     # A replica that stands by asks nothing.
                     nursery.start_soon(connection.client.hear)
-                if otlp is not None:
-                    await nursery.start(_pusher(board, otlp))
+                if pusher is not None:
+                    await nursery.start(pusher.run)
                 collect = partial(_collect, connections, board, config)
                 if candidate is None:
                     await collect()
                 else:
-                    await candidate.elector(partial(_lead, collect, board)).run()
+                    await candidate.elector(partial(_lead, collect, board, pusher)).run()
             # Only now: what is pushed last is to hold afterwards, when the lease is another replica's.
             nursery.cancel_scope.cancel()
     finally:
@@ -173,12 +177,14 @@ async def _collect(connections: Sequence[Connection], board: Board, config: Conf
             nursery.start_soon(collect, connection)
 
 
-async def _lead(collect: Callable[[], Awaitable[None]], board: Board) -> None:
+async def _lead(collect: Callable[[], Awaitable[None]], board: Board, pusher: Pusher | None) -> None:
     """Collect until this is cancelled, and leave no lag behind."""
     await board.change_term()
     try:
         await collect()
     finally:
+        if pusher is not None:
+            pusher.leave_off()
         with trio.CancelScope(shield=True):
             await board.change_term()
 
@@ -199,21 +205,25 @@ def _collector(connection: Connection, board: Board, config: Config) -> Collecto
     return Collector(name, reader, time_lag, connection.client, board, exporter)
 
 
-def _pusher(board: Board, settings: OtlpSettings) -> Callable[..., Awaitable[None]]:
-    # gRPC's core would write to stderr what we log anyway; it looks at this once, when it is loaded.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Only here: OpenTelemetry and gRPC cost memory that nobody pays for who has no use of them.
-    from klag_trio.exposition.otlp import Source
-    from klag_trio.services.otlp_channel import OtlpChannel
-    from klag_trio.services.pusher import OUTCOMES, Pusher
+def _pusher(board: Board, settings: OtlpSettings) -> Pusher:
+    # Only here: OpenTelemetry costs memory, for which only those pay who push.
+    from klag_trio.otlp.data import Source, parts
+    from klag_trio.otlp.exporter import Exporter as OtlpExporter
+    from klag_trio.otlp.pusher import OUTCOMES, Pusher
 
     if settings.ignored:
         structlog.get_logger(__name__).warning(
-            "exporter.otel.endpoint goes before variables that are set", ignored=list(settings.ignored)
+            "exporter.otel goes before variables that are set", ignored=list(settings.ignored)
         )
     board.expect_exports(OUTCOMES)
     source = Source(resource=settings.resource, version=__version__, started=time.time())
-    return Pusher(board, OtlpChannel(settings), source, settings).run
+    return Pusher(
+        board,
+        OtlpExporter(settings),
+        lambda several: parts(several, source, at=time.time()),
+        interval=settings.interval,
+        endpoint=settings.address,
+    )
 
 
 def _time_lag(

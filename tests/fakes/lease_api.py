@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -56,6 +57,14 @@ class LeaseApi:
             document["metadata"]["resourceVersion"] = str(len(self.documents) + 1)
             self.documents.append(document)
             return HTTPStatus.OK, document
+
+    def give_to(self, holder: str) -> None:
+        """Write another holder in, whatever is being written meanwhile."""
+        with self._lock:
+            document = copy.deepcopy(self.documents[-1])
+            document["spec"]["holderIdentity"] = holder
+            document["metadata"]["resourceVersion"] = str(len(self.documents) + 1)
+            self.documents.append(document)
 
 
 @contextmanager

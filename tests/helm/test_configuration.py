@@ -22,6 +22,7 @@ NAMED = {
     "exporter.http_host": "::1",
     "exporter.granularity": "partition",
     "exporter.timestamp_sampling.mode": "rate",
+    "exporter.otel.protocol": "http/protobuf",
     "exporter.otel.endpoint": "https://collector:4317",
     "exporter.leadership.provider": "kubernetes",
     "exporter.leadership.lease_name": "the-lease",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from tests.program.program import config_text, running
 
 from klag_trio.config import load_config
 from klag_trio.config.schema import Exporter, Otel
-from klag_trio.services.otlp_settings import read_settings
+from klag_trio.otlp.settings import Protocol, read_settings
 from stack import ROOT
 from stack.chart.rendering import CHART, RefusedError, Release, lint, template
 from stack.chart.strict import mistakes
@@ -300,20 +301,23 @@ def test_brokers_that_only_the_container_knows_need_a_port_in_a_network_policy()
         template({"bootstrapServers": "${BROKERS}", "networkPolicy": {"enabled": True}})
 
 
-def otlp_ports(endpoint: str, *given: int) -> list[int]:
+def otlp_ports(endpoint: str | None, *given: int, protocol: Protocol = "grpc") -> list[int]:
     """What a network policy lets out, for OTLP alone."""
+    otel = {"enabled": True, "endpoint": endpoint, "protocol": protocol}
     values = {
         "bootstrapServers": "k:1",
-        "config": {"exporter": {"otel": {"enabled": True, "endpoint": endpoint}}},
+        "config": {"exporter": {"otel": {key: value for key, value in otel.items() if value is not None}}},
         "networkPolicy": {"enabled": True, "egress": {"otlpPorts": list(given)}},
     }
     _dns, _kafka, otlp = template(values).the("NetworkPolicy")["spec"]["egress"]
     return [item["port"] for item in otlp["ports"]]
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 @pytest.mark.parametrize(
     "endpoint",
     [
+        None,
         "http://collector",
         "https://collector",
         "https://collector/",
@@ -323,10 +327,13 @@ def otlp_ports(endpoint: str, *given: int) -> list[int]:
         "https://[2001:db8::3]:4317",
     ],
 )
-def test_a_network_policy_lets_out_to_the_port_that_otlp_is_pushed_to(endpoint: str) -> None:
-    exporter = Exporter(otel=Otel(enabled=True, endpoint=endpoint))
-    connected = int(read_settings(exporter, {}).target.rpartition(":")[2])
-    assert [connected] == otlp_ports(endpoint)
+def test_a_network_policy_lets_out_to_the_port_that_otlp_is_pushed_to(
+    endpoint: str | None, protocol: Protocol
+) -> None:
+    exporter = Exporter(otel=Otel(enabled=True, endpoint=endpoint, protocol=protocol))
+    url = urlsplit(read_settings(exporter, {}).endpoint)
+    connected = url.port or {"http": 80, "https": 443}[url.scheme]
+    assert [connected] == otlp_ports(endpoint, protocol=protocol)
 
 
 @pytest.mark.parametrize("endpoint", ["http://${COLLECTOR}:4317", "${SCHEME}://${HOST:-a/b}:4317"])

@@ -153,7 +153,8 @@ WRONG: list[tuple[str, Any]] = [
     ("config.exporter.performance.metadata_cache_ttl", "never"),
     ("config.exporter.otel.endpoint", "collector:4317"),
     ("config.exporter.otel.endpoint", "http://collector:99999"),
-    ("config.exporter.otel.endpoint", "http://collector:4318/v1/metrics"),
+    ("config.exporter.otel.endpoint", "http://collector:4318/v1 metrics"),
+    ("config.exporter.otel.protocol", "http"),
     ("config.exporter.otel.endpoint", "http://me:secret@collector:4317"),
     ("config.exporter.leadership.enabled", "true"),
     ("config.exporter.leadership.lease_name", "My Lease"),
@@ -301,6 +302,7 @@ CANDIDATES: list[Any] = [
     *(True, False, 0, 1, -1, 15, 101, 1.5, 2_000_000, "", " ", "x", "30s", "1m 30s", "0s", "0", "5", "1h2"),
     *("rate", "message", "topic", "partition", "kubernetes", "true", "http://a:1", "https://a", "a:1,b:2"),
     *("http://[::1]:1/", "http://::1", "http://a:0", "http://a:65536", "http://a:x", "http://a b"),
+    *("http://a:1/v1/metrics?b#c", "http://a/b c", "http://a@b/", "grpc", "http/protobuf", "http", "GRPC"),
     *("::1", "[::1]", "my_host", "a b", "A.b", "-a", [], ["a"], [1], {}, {"a": "b"}, {"a": 1}),
 ]
 # klag-exporter's chart leaves names of the Lease empty, and the container's port is a fixed one.

@@ -7,7 +7,8 @@ import threading
 import trio
 from tests.fakes.lease_api import LeaseApi
 from tests.program.program import STOP_SECONDS
-from tests.unit.services.test_last_push import (
+from tests.unit.otlp.collectors import Collector
+from tests.unit.otlp.test_last_push import (
     api,
     collector,
     config,
@@ -16,7 +17,6 @@ from tests.unit.services.test_last_push import (
     until,
     way_to_the_api,
 )
-from tests.unit.services.test_otlp_channel import Collector
 
 __all__ = ["api", "collector", "over", "way_to_the_api"]
 

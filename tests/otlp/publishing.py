@@ -1,4 +1,4 @@
-"""A publication without a broker, pushed from inside the test by the real pusher through the real channel."""
+"""A publication without a broker, pushed from inside the test by the real pusher and the SDK's exporter."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import trio
 
 from klag_trio.config import Cluster, Exporter, Otel
 from klag_trio.domain.lag import LagReport
-from klag_trio.exposition.observation import Observation
-from klag_trio.exposition.otlp import Source
+from klag_trio.exposition.samples import LazyBlocks
+from klag_trio.otlp.data import Source, parts
+from klag_trio.otlp.exporter import Exporter as OtlpExporter
+from klag_trio.otlp.pusher import OUTCOMES, Outcome, Pusher, Sender
+from klag_trio.otlp.settings import Protocol, read_settings
 from klag_trio.services.board import Board, Cycle
-from klag_trio.services.otlp_channel import OtlpChannel
-from klag_trio.services.otlp_settings import read_settings
-from klag_trio.services.pusher import OUTCOMES, Outcome, Pusher, Sender
 
 PATIENCE_SECONDS = 150.0
 
@@ -29,8 +29,8 @@ class Watched:
     outcomes: list[Outcome] = attrs.field(factory=list)
     _pushed: trio.Event = attrs.field(factory=trio.Event)
 
-    def observations(self) -> list[Observation]:
-        return self.board.observations()
+    def lazy_blocks(self) -> list[LazyBlocks]:
+        return self.board.lazy_blocks()
 
     def count_export(self, outcome: Outcome) -> None:
         self.board.count_export(outcome)
@@ -53,14 +53,15 @@ class Watched:
 @asynccontextmanager
 async def pushing(
     report: LagReport,
-    port: int,
+    endpoint: str,
     interval: float,
-    through: Callable[[Sender], Sender] = lambda channel: channel,
+    through: Callable[[Sender], Sender] = lambda exporter: exporter,
     *,
+    protocol: Protocol = "grpc",
     gzip: bool = True,
 ) -> AsyncIterator[Watched]:
-    """Push a publication of this report to a collector, for as long as the block runs."""
-    otel = Otel(enabled=True, endpoint=f"http://127.0.0.1:{port}", export_interval=interval)
+    """Push a publication of this report to whatever takes OTLP there, for as long as the block runs."""
+    otel = Otel(enabled=True, endpoint=endpoint, protocol=protocol, export_interval=interval)
     compression = {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip" if gzip else "none"}
     settings = read_settings(Exporter(otel=otel), compression)
     cluster = Cluster(name="prod", bootstrap_servers="unused:1", labels={"env": 'a "b" ä'})
@@ -76,8 +77,13 @@ async def pushing(
     cycle = Cycle(trio.current_time(), phases={"offsets": 0.5}, poll_seconds=0.5, report=report)
     await board.publish("prod", cycle)
     watched = Watched(board)
+    source = Source(settings.resource, "1", time.time())
     pusher = Pusher(
-        watched, through(OtlpChannel(settings)), Source(settings.resource, "1", time.time()), settings
+        watched,
+        through(OtlpExporter(settings)),
+        lambda several: parts(several, source, at=time.time()),
+        interval=settings.interval,
+        endpoint=settings.endpoint,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(pusher.run)

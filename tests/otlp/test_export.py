@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.broker.waiting import unique, wait_until
-from tests.otlp.series import lag, ours
+from tests.otlp.series import lag, lag_of, ours
 from tests.otlp.watching import watching
 from tests.program.program import config_text, run, running
 
@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 
     from tests.broker.driver import KafkaDriver
     from tests.conftest import Kafka
+    from tests.otlp.conftest import Receiver
     from tests.program.program import Program
 
     from stack.collector import OtelCollector
 
 
-def config(kafka: Kafka, topic: str, port: int, interval: str = "500ms", **exporter: object) -> str:
+PROTOCOLS = ["grpc", "http/protobuf"]
+
+
+def config(
+    kafka: Kafka,
+    topic: str,
+    endpoint: str,
+    interval: str = "500ms",
+    protocol: str = "grpc",
+    **exporter: str,
+) -> str:
     cluster = {
         "name": "prod",
         "bootstrap_servers": kafka.bootstrap_servers,
@@ -32,7 +43,12 @@ def config(kafka: Kafka, topic: str, port: int, interval: str = "500ms", **expor
         "group_whitelist": [f"^{topic}-"],
         "labels": {"env": 'a "b" ä'},
     }
-    otel = {"enabled": True, "endpoint": f"http://127.0.0.1:{port}", "export_interval": interval}
+    otel = {
+        "enabled": True,
+        "protocol": protocol,
+        "endpoint": endpoint,
+        "export_interval": interval,
+    }
     return config_text([cluster], {"otel": otel, **exporter})
 
 
@@ -53,11 +69,12 @@ def topic(driver: KafkaDriver) -> str:
     return name
 
 
-def test_every_sample_reaches_the_collector_with_its_name_attributes_and_value(
-    kafka: Kafka, topic: str, otel_collector: OtelCollector, tmp_path: Path
+def test_every_sample_arrives_with_its_name_attributes_and_value(
+    kafka: Kafka, topic: str, receiver: Receiver, tmp_path: Path
 ) -> None:
     # One cycle, and the publication at its end, is all there is for a while.
-    text = config(kafka, topic, otel_collector.port, poll_interval="1h", staleness_threshold="2h")
+    slow = {"poll_interval": "1h", "staleness_threshold": "2h"}
+    text = config(kafka, topic, receiver.endpoint, protocol=receiver.protocol, **slow)
     with running(tmp_path, text) as program:
         served = ours(
             wait_until(
@@ -69,15 +86,35 @@ def test_every_sample_reaches_the_collector_with_its_name_attributes_and_value(
                 "a cycle",
             )
         )
-        wait_until(lambda: served.keys() <= ours(otel_collector.metrics()).keys(), "all names and attributes")
-        assert served == ours(otel_collector.metrics())
+        wait_until(lambda: served.keys() <= receiver.series().keys(), "all names and attributes")
+        assert served == receiver.series()
 
 
+def test_later_pushes_bring_what_changed_and_what_did_not(
+    kafka: Kafka, driver: KafkaDriver, topic: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    text = config(kafka, topic, receiver.endpoint, protocol=receiver.protocol)
+    with running(tmp_path, text) as program:
+        for committed in (4, 5):
+            driver.commit(f"{topic}-billing", {(topic, 0): committed})
+            program.next_cycle("prod")
+            expected = lag(program.next_cycle("prod").text)
+            wait_until(lambda e=expected: lag_of(receiver.series()) == e, "the last commit")  # type: ignore[misc]
+        wait_until(lambda: exports(program, "success") > 3, "several pushes")
+        assert 0 == exports(program, "failure")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_collector_that_is_killed_frozen_and_restarted_costs_missed_intervals_only(
-    kafka: Kafka, driver: KafkaDriver, topic: str, otel_collector: OtelCollector, tmp_path: Path
+    kafka: Kafka,
+    driver: KafkaDriver,
+    topic: str,
+    otel_collector: OtelCollector,
+    tmp_path: Path,
+    protocol: str,
 ) -> None:
     # A loop that waited for the collector would stand still for an interval.
-    text = config(kafka, topic, otel_collector.port, interval="3s")
+    text = config(kafka, topic, otel_collector.endpoint(protocol), interval="3s", protocol=protocol)
     with running(tmp_path, text) as program:
         wait_until(lambda: exports(program, "success"), "a first export")
         with watching(program) as watch:
@@ -108,7 +145,7 @@ def test_a_collector_that_is_killed_frozen_and_restarted_costs_missed_intervals_
 def test_a_stop_sends_what_is_known_once_more(
     kafka: Kafka, topic: str, otel_collector: OtelCollector, tmp_path: Path
 ) -> None:
-    text = config(kafka, topic, otel_collector.port, interval="1h")
+    text = config(kafka, topic, otel_collector.endpoint("grpc"), interval="1h")
     with running(tmp_path, text) as program:
         served = ours(program.next_cycle("prod").text)
         assert {} == ours(otel_collector.metrics())
@@ -116,10 +153,12 @@ def test_a_stop_sends_what_is_known_once_more(
         assert served.keys() <= ours(otel_collector.metrics()).keys()
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_stop_waits_for_a_collector_that_is_frozen_as_long_as_the_last_push_may_take(
-    kafka: Kafka, topic: str, otel_collector: OtelCollector, tmp_path: Path
+    kafka: Kafka, topic: str, otel_collector: OtelCollector, tmp_path: Path, protocol: str
 ) -> None:
-    with running(tmp_path, config(kafka, topic, otel_collector.port)) as program:
+    endpoint = otel_collector.endpoint(protocol)
+    with running(tmp_path, config(kafka, topic, endpoint, interval="2s", protocol=protocol)) as program:
         wait_until(lambda: exports(program, "success"), "a first export")
         otel_collector.freeze()
         assert 0 == program.stop(signal.SIGTERM)[0]

@@ -75,7 +75,7 @@ def test_who_gives_the_lead_up_says_so_last_and_its_lag_ages_until_the_collector
             "lease_duration_secs": 3,
             "grace_period_secs": 1,
         }
-        endpoint = f"http://127.0.0.1:{otel_collector.port}"
+        endpoint = otel_collector.endpoint("grpc")
         otel = {"enabled": True, "endpoint": endpoint, "export_interval": "200ms"}
         environ = {
             "KUBECONFIG": str(api.kubeconfig(folder)),

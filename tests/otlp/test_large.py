@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import attrs
 import pytest
 import trio
 from benchmarks.reports import report_of
 from benchmarks.workload import PRESETS, Workload
-from prometheus_client.parser import text_string_to_metric_families
+from opentelemetry.sdk.metrics.export import MetricsData
 from structlog.testing import capture_logs
+from tests.otlp.conftest import Receiver
 from tests.otlp.publishing import pushing
 from tests.otlp.series import ours
 
-from klag_trio.services.otlp_channel import Rejected
-from klag_trio.services.pusher import Outcome, Sender
+from klag_trio.otlp.pusher import Outcome, Sender
 from stack.collector import OtelCollector
 
 XL = PRESETS["XL"]
@@ -29,36 +28,17 @@ BEGINS, ENDS = "OTLP export fails", "OTLP export works again"
 
 
 @pytest.mark.timeout(300)
-async def test_workload_xl_arrives_whole(tmp_path: Path) -> None:
-    # By default it cuts a page off after 30 s, which on a busy machine one of 60 MB may take.
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("exporters: {prometheus: {write_timeout: 0s}}\n")
-    with OtelCollector(tmp_path, overlay) as collector:
-        # The collector takes most of the push's time, and this leaves it several times what it needs.
-        async with pushing(report_of(XL, time.time()), collector.port, interval=20) as watched:
-            await watched.until(succeeded)
-        # Pushes are over: on a busy machine the next would compete with so large a page.
-        served, arrived = ours(watched.page), ours(collector.metrics())
+async def test_workload_xl_arrives_whole(receiver: Receiver) -> None:
+    # Who takes it takes most of the push's time, and this leaves several times what is needed.
+    async with pushing(
+        report_of(XL, time.time()), receiver.endpoint, interval=20, protocol=receiver.protocol
+    ) as watched:
+        await watched.until(succeeded)
+    # Pushes are over: on a busy machine the next would compete with so large a page.
+    served, arrived = ours(watched.page), receiver.series()
     assert len(served) >= XL_SAMPLES
     assert served.keys() == arrived.keys()
     assert served == arrived
-
-
-async def test_lag_has_the_time_of_its_cycle_and_not_of_the_push(tmp_path: Path) -> None:
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("exporters: {prometheus: {send_timestamps: true}}\n")
-    report = report_of(PRESETS["small"], time.time())
-    with OtelCollector(tmp_path, overlay) as collector:
-        async with pushing(report, collector.port, interval=2) as watched:
-            await watched.until(succeeded)
-            page = await trio.to_thread.run_sync(collector.metrics)
-    times = {
-        sample.timestamp
-        for family in text_string_to_metric_families(page)
-        if family.name == "kafka_consumergroup_group_lag"
-        for sample in family.samples
-    }
-    assert {int(report.now * 1000) / 1000} == times
 
 
 def succeeded(outcomes: Sequence[Outcome]) -> bool:
@@ -73,11 +53,11 @@ class Interrupted:
     collector: OtelCollector
     requests: int = 0
 
-    async def send(self, body: bytes, seconds: float) -> Rejected:
+    async def export(self, part: MetricsData) -> None:
         self.requests += 1
         if self.requests == 3:
             self.collector.kill()
-        return await self.sender.send(body, seconds)
+        await self.sender.export(part)
 
     def close(self) -> None:
         self.sender.close()
@@ -88,10 +68,13 @@ async def test_a_collector_that_dies_half_way_through_costs_the_rest_of_that_pus
 ) -> None:
     with capture_logs() as logs:
         async with pushing(
-            report_of(MIDDLING, time.time()), otel_collector.port, 5, lambda s: Interrupted(s, otel_collector)
+            report_of(MIDDLING, time.time()),
+            otel_collector.endpoint("grpc"),
+            5,
+            lambda s: Interrupted(s, otel_collector),
         ) as watched:
             await watched.until(lambda outcomes: len(outcomes) == 1)
-            assert ["partial"] == watched.outcomes
+            assert ["failure"] == watched.outcomes
             await trio.to_thread.run_sync(otel_collector.start)
             await watched.until(succeeded)
             failed_pushes = len(watched.outcomes) - 1
@@ -134,8 +117,8 @@ async def test_a_collector_that_is_too_slow_misses_pushes_and_nothing_piles_up(
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(partial(trio.serve_tcp, throttle.relay, 0, host="127.0.0.1"))
-            port = listeners[0].socket.getsockname()[1]
-            async with pushing(report_of(MIDDLING, time.time()), port, 3, gzip=False) as watched:
+            endpoint = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+            async with pushing(report_of(MIDDLING, time.time()), endpoint, 3, gzip=False) as watched:
                 await watched.until(lambda outcomes: len(outcomes) == 3)
                 assert "success" not in watched.outcomes
                 throttle.bytes_per_second = 1e9

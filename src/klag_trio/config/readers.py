@@ -236,19 +236,22 @@ def bootstrap_servers(node: Node) -> str:
     return ",".join(servers)
 
 
+def is_http_url(text: str) -> bool:
+    """Whether it is the address of an HTTP server, without credentials in it."""
+    try:
+        url = urlsplit(text)
+        known = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    return known and "@" not in url.netloc and text.isprintable() and " " not in text
+
+
 def http_url(node: Node) -> str:
     """Read the address of an HTTP server, without credentials in it."""
     value = string(
         node, expected := 'a URL such as "http://localhost:4317", http or https, without user and password'
     )
-    try:
-        url = urlsplit(value)
-        good = (
-            url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and "@" not in url.netloc
-        )
-    except ValueError:
-        good = False
-    if not good or not value.isprintable() or " " in value:
+    if not is_http_url(value):
         raise WrongValueError(f"expected {expected}", _shown(node, [value]))
     return value
 

@@ -138,7 +138,7 @@ class Performance:
     )
     max_concurrent_groups: int = key(integer(1), 10, "groups whose offsets are fetched at once, per cluster")
     client_recycle_interval: int = key(
-        integer(0), 50, "after how many cycles Kafka clients are made anew; 0 turns it off"
+        integer(0), 50, "after how many cycles Kafka clients are replaced; 0 turns it off"
     )
     metadata_cache_ttl: float = key(
         duration(zero="no cache"), "5m", "how soon new topics and partitions are found; 0 turns the cache off"
@@ -159,10 +159,18 @@ class Performance:
 
 @attrs.frozen(kw_only=True)
 class Otel:
-    """OTLP over gRPC."""
+    """OTLP over gRPC or HTTP. What is not given here may be given by the standard OTEL_ variables."""
 
     enabled: bool = key(boolean, False, "push the metrics to an OpenTelemetry collector as well")
-    endpoint: str = key(readers.http_url, "http://localhost:4317", "its address; https for TLS")
+    protocol: Literal["grpc", "http/protobuf"] | None = key(
+        optional(choice("grpc", "http/protobuf")), None, '"grpc" where nothing else is said'
+    )
+    endpoint: str | None = key(
+        optional(readers.http_url),
+        None,
+        "its address, https for TLS; http://localhost:4317 over gRPC and http://localhost:4318 over HTTP "
+        "where nothing else is said; over HTTP without a path, /v1/metrics is added",
+    )
     export_interval: float = key(duration(), "60s", "how often metrics are pushed")
 
 

@@ -6,7 +6,7 @@ a row's labels are made and escaped once for the six series it becomes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -29,7 +29,11 @@ class Block:
     columns: Mapping[Family, Sequence[Value]]
     """For each family one value a row."""
     constant: Mapping[str, str]
-    """Labels that every row carries besides."""
+    """Labels that every row carries as well."""
+
+
+LazyBlocks = Callable[[], Sequence[Block]]
+"""Makes blocks, which takes a while for a large cluster."""
 
 
 @attrs.frozen
@@ -43,7 +47,7 @@ class LagBlocks:
 
 @attrs.frozen
 class ClusterStatus:
-    """What is to be said about a cluster besides its lag."""
+    """What is to be said about a cluster apart from its lag."""
 
     name: str
     labels: Mapping[str, str]
@@ -91,7 +95,7 @@ def lag_blocks(
 
 
 def cluster_blocks(status: ClusterStatus) -> list[Block]:
-    """What is said about a cluster besides its lag; what is None is absent."""
+    """What is said about a cluster apart from its lag; what is None is absent."""
     cluster, labels = status.name, status.labels
     blocks = [
         Block(

@@ -16,7 +16,6 @@ from klag_trio.domain.history import History
 from klag_trio.domain.lag import LagReport
 from klag_trio.exposition import samples, text
 from klag_trio.exposition.body import Body
-from klag_trio.exposition.observation import Observation
 from klag_trio.exposition.pages.state import ClusterState, Published
 from klag_trio.services.faults import FaultLog
 from klag_trio.services.runtime_metrics import RuntimeMetrics
@@ -74,7 +73,7 @@ class _Publication:
     """What is handed out until the next one is made."""
 
     bodies: text.Bodies
-    observed: Observation
+    blocks: Sequence[samples.Block]
     """The samples that are not lag."""
 
 
@@ -157,7 +156,7 @@ class Board:
         self._changed.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Publish anew whenever a cluster turns stale, for ever."""
+        """Publish again whenever a cluster turns stale, until cancelled."""
         task_status.started()
         while True:
             self._changed = trio.Event()
@@ -214,21 +213,17 @@ class Board:
         bodies = self._leading.bodies if self.is_leader() else self._standing_by.bodies
         return bodies.openmetrics if openmetrics else bodies.text
 
-    def observations(self) -> list[Observation]:
-        """The newest samples, all that `metrics` shows of ours: the lag of each fresh cluster, then the rest.
-
-        Lag held true when its offsets were read, the rest when it was published.
-        """
-        leading, standing_by = self._leading.observed, self._standing_by.observed
+    def lazy_blocks(self) -> list[samples.LazyBlocks]:
+        """All samples of ours that `metrics` shows: the lag of each fresh cluster, then the rest."""
+        leading, standing_by = self._leading.blocks, self._standing_by.blocks
         if not self.is_leader():
-            return [standing_by]
+            return [lambda: standing_by]
         lag = [
-            Observation(entry.report.now, partial(self._blocks_while_leading, entry.cluster, entry.report))
+            partial(self._blocks_while_leading, entry.cluster, entry.report)
             for entry in self._entries.values()
             if entry.report is not None and self._fresh(entry)
         ]
-        rest = Observation(leading.at, lambda: (leading if self.is_leader() else standing_by).blocks())
-        return [*lag, rest]
+        return [*lag, lambda: leading if self.is_leader() else standing_by]
 
     def unready(self) -> str | None:
         """None while a cluster has fresh metrics, else the reason in one line."""
@@ -312,7 +307,7 @@ class Board:
     def _finish(self) -> None:
         extra = self._runtime.render()
         self._leading = self._publication(self._shared, extra, leader=True)
-        # Nobody asks for it where there is no election.
+        # It is not asked for where there is no election.
         self._standing_by = (
             self._leading if self._tenure is None else self._publication(text.prefix([]), extra, leader=False)
         )
@@ -336,7 +331,7 @@ class Board:
             reloads=self._reloads,
         )
         bodies = text.finish(shared, [text.lines(blocks)], extra=extra)
-        return _Publication(bodies, Observation(time.time(), lambda: blocks))
+        return _Publication(bodies, blocks)
 
     def _fresh(self, entry: _Entry) -> bool:
         return trio.current_time() < entry.fresh_until

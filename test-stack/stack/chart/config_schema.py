@@ -113,8 +113,8 @@ PERFORMANCE = table(
 OTEL = table(
     {
         "enabled": config_boolean(),
-        # OTLP over gRPC has no path.
-        "endpoint": text(_or(rf"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:{_PORT})?/?")),
+        "protocol": text(_or("(grpc|http/protobuf)?")),
+        "endpoint": text(_or(rf"(https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:{_PORT})?([/?#]\S*)?)?")),
         "export_interval": duration(),
     }
 )

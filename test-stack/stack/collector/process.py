@@ -33,7 +33,7 @@ class OtelCollector:
         self._folder = folder
         self._configs = [CONFIG, *overlays]
         self._program = binary()
-        self.port, self.prometheus_port = _free_ports(2)
+        self.port, self.http_port, self.prometheus_port = _free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -46,6 +46,10 @@ class OtelCollector:
         if self._process is not None:
             self.thaw()
             self.kill()
+
+    def endpoint(self, protocol: str, scheme: str = "http") -> str:
+        """Where it takes "grpc" or "http/protobuf"."""
+        return f"{scheme}://127.0.0.1:{self.port if protocol == 'grpc' else self.http_port}"
 
     def start(self) -> None:
         """Start it and wait until it listens."""
@@ -62,11 +66,12 @@ class OtelCollector:
                 env={
                     **os.environ,
                     "OTLP_LISTEN": f"127.0.0.1:{self.port}",
+                    "OTLP_HTTP_LISTEN": f"127.0.0.1:{self.http_port}",
                     "PROMETHEUS_LISTEN": f"127.0.0.1:{self.prometheus_port}",
                 },
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not all(map(_listens, (self.port, self.prometheus_port))):
+        while not all(map(_listens, (self.port, self.http_port, self.prometheus_port))):
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.05)

@@ -7,7 +7,6 @@ import hashlib
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from tests.unit.domain.snapshots import lag_report, snapshot
 from tests.unit.exposition.reading import FORMATS, samples
 
@@ -16,9 +15,8 @@ from klag_trio.domain.offsets import Member, TopicPartition
 from klag_trio.exposition import families as f
 from klag_trio.exposition import text
 from klag_trio.exposition.label_values import LabelValues, label_value
-from klag_trio.exposition.observation import Observation
-from klag_trio.exposition.otlp import Source, requests
 from klag_trio.exposition.samples import Block, LagBlocks, lag_blocks
+from klag_trio.otlp.data import Source, parts
 
 LIMIT = 512
 KEPT = LIMIT - 17
@@ -191,15 +189,11 @@ def test_a_topic_is_cut_too_although_kafka_takes_none_so_long() -> None:
 
 def test_otlp_has_the_values_that_prometheus_reads() -> None:
     blocks = lag(of_one_group(NAME, Member(f"{NAME}-6f1c", NAME, "/10.0.0.1"))).blocks
-    sent = [
-        ExportMetricsServiceRequest.FromString(request.body)
-        for request in requests([Observation(1.0, lambda: blocks)], Source({}, "1", 0.0))
-    ]
     points = {
-        (metric.name, frozenset((label.key, label.value.string_value) for label in point.attributes))
-        for request in sent
-        for metric in request.resource_metrics[0].scope_metrics[0].metrics
-        for point in metric.gauge.data_points
+        (metric.name, frozenset((point.attributes or {}).items()))
+        for part in parts([lambda: blocks], Source({}, "1", 0.0), at=1.0)
+        for metric in part.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
     }
     read = {(s.name, frozenset(s.labels.items())) for s in samples(body(blocks), "text")}
     assert read == points

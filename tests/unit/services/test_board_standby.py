@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from klag_trio.config import Cluster
 from klag_trio.domain.offsets import Fault
 from klag_trio.exposition import families
-from klag_trio.exposition.observation import Observation
+from klag_trio.exposition.samples import LazyBlocks
 from klag_trio.services.board import Board
 from klag_trio.services.tenure import Tenure
 
@@ -27,8 +27,8 @@ def make_board(tenure: Tenure) -> Board:
     )
 
 
-def assert_pushes_no_lag(observations: list[Observation]) -> None:
-    pushed = [block for observation in observations for block in observation.blocks()]
+def assert_pushes_no_lag(several: list[LazyBlocks]) -> None:
+    pushed = [block for make in several for block in make()]
     told = {family: list(column) for block in pushed for family, column in block.columns.items()}
     assert [0] == told[families.LEADER]
     for family in (families.GROUP_LAG, families.CLUSTER_UP, families.UP):
@@ -44,7 +44,7 @@ def assert_stands_by(board: Board) -> None:
     assert {} == exported(board, "kafka_lag_exporter_up")
     assert {} == by_cluster(board, "klag_cluster_up")
     assert not board.is_leader()
-    assert_pushes_no_lag(board.observations())
+    assert_pushes_no_lag(board.lazy_blocks())
     published = board.published()
     assert not published.leader
     assert [None] == [cluster.report for cluster in published.clusters]
@@ -70,7 +70,7 @@ async def test_what_was_published_is_not_served_past_the_end_of_the_term_althoug
     await board.publish("a", cycle(group_report("app")))
     assert {("a", "app"): 7.0} == lag(board)
     assert board.unready() is None
-    begun = board.observations()
+    begun = board.lazy_blocks()
     slept = 10.0
     assert_stands_by(board)
     # Not by a push either that was under way.

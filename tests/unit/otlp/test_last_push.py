@@ -1,4 +1,4 @@
-"""The whole nursery tree, stopped by a signal while it leads: what reaches the collector last."""
+"""The whole nursery tree, which stops to lead: what reaches the collector last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -15,13 +14,18 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from tests.broker.waiting import wait_until
 from tests.fakes.lease_api import LeaseApi, lease_api
 from tests.unit.kafka.test_client import clients
-from tests.unit.services.test_otlp_channel import ANSWER, Collector, collector
+from tests.unit.otlp.collectors import Collector, Refusal, collecting
 
 from klag_trio import app
 from klag_trio.config import Cluster, Config, Exporter, Leadership, Otel, Performance
-from klag_trio.services import pusher
+from klag_trio.otlp import pusher
 
-__all__ = ["collector"]
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    running = Collector("grpc")
+    with collecting(running):
+        yield running
 
 
 @pytest.fixture
@@ -30,13 +34,17 @@ def api() -> Iterator[LeaseApi]:
         yield running
 
 
-def config(port: int, *, interval: float) -> Config:
+def config(port: int, *, interval: float, duration: int = 60, grace: int = 10) -> Config:
     exporter = Exporter(
         http_host="127.0.0.1",
         http_port=0,
         otel=Otel(enabled=True, endpoint=f"http://127.0.0.1:{port}", export_interval=interval),
         leadership=Leadership(
-            enabled=True, lease_name="l", lease_namespace="n", lease_duration_secs=60, grace_period_secs=10
+            enabled=True,
+            lease_name="l",
+            lease_namespace="n",
+            lease_duration_secs=duration,
+            grace_period_secs=grace,
         ),
         performance=Performance(kafka_timeout=0.2),
     )
@@ -85,9 +93,8 @@ async def test_what_a_leader_pushes_last_says_that_it_leads_no_longer_once_the_l
 ) -> None:
     holders: list[str] = []
 
-    def answer(_: Any) -> Any:
+    def answer() -> None:
         holders.append(api.holder)
-        return ANSWER
 
     collector.answer = answer
     # The stop is the only push.
@@ -98,14 +105,31 @@ async def test_what_a_leader_pushes_last_says_that_it_leads_no_longer_once_the_l
     assert "klag_cluster_up" not in told(request)
 
 
+async def test_what_was_read_while_it_led_is_not_sent_again_once_another_leads(
+    api: LeaseApi, collector: Collector
+) -> None:
+    # Tried again after the lead is lost, and before the next push.
+    answers = [Refusal("UNAVAILABLE", 503, retry_after=2.0)]
+    collector.answer = lambda: answers.pop() if answers else None
+    async with trio.open_nursery() as nursery:
+        settings = config(collector.port, interval=3.0, duration=6, grace=1)
+        nursery.start_soon(app.run, settings, app.Web(), lambda: 0)
+        await until(lambda: bool(collector.requests))
+        api.give_to("another")
+        await until(lambda: len(collector.requests) > 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+    led, *later = (told(request)["klag_leader"] for request in collector.requests)
+    assert [1] == led
+    assert {(0,)} == set(map(tuple, later))
+
+
 @pytest.fixture
 def over(collector: Collector) -> Iterator[threading.Event]:
     """Until this is set the collector answers nothing."""
     answers = threading.Event()
 
-    def hang(_: Any) -> Any:
+    def hang() -> None:
         answers.wait()
-        return ANSWER
 
     collector.answer = hang
     yield answers

@@ -1,0 +1,1 @@
+"""What is pushed to an OpenTelemetry collector, by OpenTelemetry's own SDK."""
