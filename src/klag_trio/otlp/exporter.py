@@ -107,7 +107,7 @@ class _Connection:
 
     def _reason(self) -> str:
         # The last line alone may say no more than that time is over.
-        *_, cause, last = ["", *self._said]
+        *_, cause, last = ["", "", *self._said]
         return last if cause in last else f"{cause}; {last}"
 
     def _without_secrets(self, reason: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricsData
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from tests.unit.otlp.collectors import BUSY, DENIED, FULL, Collector, Refusal, collecting
 
 from klag_trio.exposition import families as f
@@ -149,6 +149,20 @@ async def test_a_redirection_is_no_success(collector: Collector, status: int) ->
     collector.answer = lambda: Refusal("", status)
     assert f"HTTP {status}" in await refused(collector)
     assert 1 == len(collector.requests)
+
+
+async def test_a_failure_of_which_nothing_is_said_is_one(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent:
+        def export(self, _: MetricsData) -> MetricExportResult:
+            return MetricExportResult.FAILURE
+
+        def shutdown(self) -> None:
+            pass
+
+    monkeypatch.setattr("klag_trio.otlp.exporter.make", lambda *_: Silent())
+    assert "" == await refused(collector)
 
 
 @pytest.fixture
