@@ -115,7 +115,7 @@ def integer(least: int, most: int = 1_000_000) -> Callable[[Node], int]:
         value = written.value
         if written.bare and isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
             value = int(value)
-        # A boolean is an int to Python, and to nobody else.
+        # A boolean is an int to Python alone.
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise WrongValueError(f"expected {expected}" + _unquote(written), written.text)
         return value
@@ -140,7 +140,7 @@ def number(least: float, most: float = 1e12) -> Callable[[Node], float]:
 
 
 def duration(least: float = 0.001, most: float = YEAR, *, zero: str = "") -> Callable[[Node], float]:
-    """Take a duration and give seconds. `zero` says what 0 means where it is allowed besides."""
+    """Take a duration and give seconds. `zero` says what 0 means where it is allowed too."""
     bounds = f"from {format_duration(least)} to {format_duration(most)}"
     expected = f'a duration such as "30s", "1m 30s" or "500ms", {bounds}'
     if zero:
