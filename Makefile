@@ -135,7 +135,7 @@ test-otlp: setup  ## OTLP export to a real collector and a real Prometheus, whic
 	@$(BIN)/python test-stack kafka fetch
 	@$(BIN)/python test-stack collector
 	@$(BIN)/python test-stack prometheus
-	$(BIN)/pytest -m otlp $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m otlp $(ARGS)
 
 .PHONY: reliability soak test-faults test-flips
 reliability: setup  ## what the last make test-faults and make soak measured, into docs/reliability.md

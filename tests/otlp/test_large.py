@@ -20,6 +20,9 @@ from tests.otlp.series import ours
 from klag_trio.otlp.pusher import Outcome, Sender
 from stack.collector import OtelCollector
 
+# One after the other: each takes a whole core.
+pytestmark = pytest.mark.xdist_group("large")
+
 XL = PRESETS["XL"]
 XL_SAMPLES = 208_006
 # Some ten requests.
