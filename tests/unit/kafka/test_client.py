@@ -40,12 +40,6 @@ def clients() -> int:
     return names.count("rdk:main\n")
 
 
-@pytest.fixture(autouse=True)
-def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine librdkafka may take more than a second to end."""
-    monkeypatch.setattr("klag_trio.kafka.client._DRAIN_SECONDS", 60.0)
-
-
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for librdkafka's threads, which tell nobody."""
     with trio.fail_after(60):

@@ -27,9 +27,8 @@ CONFIDENT = 60.0
 
 
 @pytest.fixture(autouse=True)
-def no_freeze(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_freeze() -> Iterator[None]:
     """Who freezes the interpreter freezes pytest's timeout with it."""
-    monkeypatch.setattr("klag_trio.kafka.client._DRAIN_SECONDS", CONFIDENT)
     before = clients()
     faulthandler.dump_traceback_later(2 * CONFIDENT, exit=True)
     yield
