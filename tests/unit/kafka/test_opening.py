@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import NoReturn
+from unittest.mock import patch
 
 import pytest
 import trio
@@ -119,11 +120,12 @@ async def test_recycling_that_waits_for_a_file_leaves_the_old_client_at_work(
 ) -> None:
     before = clients()
     path = tmp_path / "ca.pem"
-    async with opened(path, certificate, seconds=0.2) as client:
+    async with opened(path, certificate, seconds=CONFIDENT) as client:
         file = HangingFile(path)
         old = await client.call("topics", coordinators_of)
         for _ in range(2):
-            stage, code, message = await fault_of_recycling(client)
+            with patch.object(client, "_timeout", 0.2):
+                stage, code, message = await fault_of_recycling(client)
             assert ("recycle", "_TIMED_OUT") == (stage, code)
             assert "ssl.ca.location" in message
             assert str(path) not in message
