@@ -49,7 +49,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         return
     bootstrap = request.getfixturevalue(request.param).bootstrap_servers
     client = await Client.open("contract", {"bootstrap.servers": bootstrap}, threads=8, timeout=30)
-    admin = KafkaAdmin(client, max_concurrent_groups=MAX_CONCURRENT_GROUPS, offset_fetch_timeout=10)
+    admin = KafkaAdmin(client, max_concurrent_groups=MAX_CONCURRENT_GROUPS, offset_fetch_timeout=30)
     with KafkaDriver(bootstrap) as driver:
         yield World(WatchedAdmin(admin), driver, has_both_protocols=request.param == "kafka")
     assert await client.aclose()

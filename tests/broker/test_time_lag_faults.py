@@ -13,7 +13,7 @@ from tests.broker.driver import KafkaDriver
 from tests.broker.reading import FETCHED, PAST_MS, WITHIN, at, received, record_reader
 from tests.broker.segments import corrupt_batch
 from tests.broker.shared import READERS
-from tests.broker.waiting import unique
+from tests.broker.waiting import unique, wait_until
 from tests.program.program import config_text, running
 
 from klag_trio.domain.lag import FirstRecord
@@ -108,13 +108,15 @@ def test_a_denied_topic_is_counted_and_its_mend_is_logged_once(
         lag, seconds = "kafka_consumergroup_group_lag", "kafka_consumergroup_group_lag_seconds"
         both = {(denied, 0): 7.0, (allowed, 0): 7.0}
         program.shows(both, lambda page: page.by_partition(lag, group=name, cluster_name="main"))
-        program.next_cycle("main")
+        program.shows(1, lambda page: page.value("klag_time_lag_unread_partitions", cluster_name="main"))
         page = program.next_cycle("main")
         assert {(allowed, 0)} == page.by_partition(seconds, group=name, cluster_name="main").keys()
         assert 1 == page.value("klag_time_lag_unread_partitions", cluster_name="main")
         counted = page.value("klag_errors_total", stage="timestamps", code="TOPIC_AUTHORIZATION_FAILED")
         assert counted is not None
         assert 1 <= counted
+        wait_until(lambda: program.log("cannot read timestamps"), "it is logged")
+        program.next_cycle("main")
         (line,) = program.log("cannot read timestamps")
     assert denied == line["subject"]
     assert "READ" in line["mend"]
@@ -146,7 +148,7 @@ async def test_a_corrupt_batch_costs_only_the_positions_in_it(
     node.launch()
     fragile_kafka.wait_until_ready()
     places = {TopicPartition(topic, 0): sorted(good + bad[codec]) for codec, topic in topics.items()}
-    async with record_reader(fragile_kafka.bootstrap_servers) as reader:
+    async with record_reader(fragile_kafka.bootstrap_servers, fetch_timeout=5) as reader:
         reading = await reader.read({**places, **at(sound, [3], 5)}, within=30)
     assert {(sound, i, 3): FirstRecord(3, (PAST_MS + 3) / 1000) for i in range(5)} | {
         (topic, 0, p): FirstRecord(p, (PAST_MS + p) / 1000) for topic in topics.values() for p in good

@@ -215,12 +215,15 @@ def test_with_all_that_is_documented_brokers_deny_nothing_and_see_the_documented
         running(stage.folder, stage.text()) as program,
     ):
         program.shows({(stage.orders, 0), (stage.payments, 0)}, lambda page: times(page, stage.group))
-        for _ in range(3):
-            program.next_cycle(CLUSTER_NAME)
+        table = set(re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+) \|", DOCUMENT.read_text(), re.MULTILINE))
+
+        def made() -> set[tuple[str, str, str]]:
+            return {(request.kind, request.operation, request.resource) for request in stage.requests()}
+
+        wait_until(lambda: made() >= table, "all documented requests are made")
+        program.next_cycle(CLUSTER_NAME)
     assert set() == denied(stage)
-    table = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+) \|", DOCUMENT.read_text(), re.MULTILINE)
-    made = {(request.kind, request.operation, request.resource) for request in stage.requests()}
-    assert set(table) == made
+    assert table == made()
 
 
 # What a denial costs
@@ -268,11 +271,12 @@ def test_a_denied_group_costs_only_itself(stage: Stage) -> None:
         assert 1 == page.value("klag_cluster_up", cluster_name=CLUSTER_NAME)
         assert {} == lags(page, other)
         hint = "allow DESCRIBE on the group"
-        assert {
+        expected = {
             ("committed", other, hint),
             ("committed", other + "-live", hint),
             ("members", other + "-live", hint),
-        } == warned(program)
+        }
+        wait_until(lambda: expected == warned(program), "each denial is logged with its hint")
         stage.allow(GROUP, other, DESCRIBE)
         program.shows({(stage.orders, 0): 9.0}, lambda page: lags(page, other))
         wait_until(
@@ -318,7 +322,8 @@ def test_a_denied_topic_costs_a_group_of_kip_848_its_member_labels_besides(stage
         }
         program.shows(expected, rows)
         assert {("members", "TOPIC_AUTHORIZATION_FAILED")} == errors(program.next_cycle(CLUSTER_NAME))
-        assert {("members", live, "allow DESCRIBE on all topics of the group")} == warned(program)
+        hint = "allow DESCRIBE on all topics of the group"
+        wait_until(lambda: {("members", live, hint)} == warned(program), "the denial is logged with its hint")
         assert f"those of {live}" in stage.check().output
 
 
@@ -330,7 +335,11 @@ def test_cleanup_policies_that_are_denied_cost_the_flags_and_nothing_else(stage:
         page = program.next_cycle(CLUSTER_NAME)
         assert {("policies", "TOPIC_AUTHORIZATION_FAILED")} == errors(page)
         assert {(stage.orders, 0): 7.0, (stage.payments, 0): 7.0} == lags(page, stage.group)
-        assert {("policies", stage.orders, "allow DESCRIBE_CONFIGS on the topic")} == warned(program)
+        hint = "allow DESCRIBE_CONFIGS on the topic"
+        wait_until(
+            lambda: {("policies", stage.orders, hint)} == warned(program),
+            "the denial is logged with its hint",
+        )
 
 
 # klag-trio check

@@ -52,7 +52,10 @@ def test_an_assignment_that_is_none_costs_the_members_of_its_group(clusters: Clu
     with owning(clusters.kafka.bootstrap_servers, group, raw):
         clusters.survive()
         assert before < clusters.errors("members")["_BAD_MSG"]
-    assert any(group.decode() == entry.get("subject") for entry in clusters.program.log())
+    wait_until(
+        lambda: any(group.decode() == entry.get("subject") for entry in clusters.program.log()),
+        "its group is named in the log",
+    )
 
 
 @pytest.mark.parametrize("raw", WELL_FORMED.values(), ids=WELL_FORMED.keys())
