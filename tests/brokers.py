@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from tests.broker.shared import UNHURRIED, shared_kafka
+from tests.broker.shared import shared_kafka
 
 from stack.kafka import OLDEST, KafkaCluster, StackError
 
@@ -30,7 +30,7 @@ class PlainKafka:
 
 @contextmanager
 def oldest_kafka(_: Path) -> Iterator[PlainKafka]:
-    with KafkaCluster(version=OLDEST, properties=UNHURRIED) as cluster:
+    with KafkaCluster(version=OLDEST) as cluster:
         yield PlainKafka(cluster.bootstrap_servers)
 
 

@@ -44,7 +44,7 @@ name = "demo"
 bootstrap_servers = "{bootstrap_servers}"
 """
 REFRESH_SECONDS = 2.0
-START_SECONDS = 90.0
+START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 LOG_LINES_SHOWN = 20
 

@@ -23,8 +23,6 @@ CLIENT_SECRET = "jabberwock-1871"
 SECRETS = (PASSWORD, KEY_PASSWORD, CLIENT_SECRET)
 READERS = {f"reader{number}": f"open-sesame-{number}" for number in range(64)}
 """Who may do what a test allows them, by the listener LOGIN, and their passwords."""
-# On a busy machine the controller would take a broker that beats late for gone.
-UNHURRIED = {"broker.session.timeout.ms": "60000"}
 # So long a connection lives that logged in with a token or a password before it has to log in again.
 REAUTHENTICATE_SECONDS = 3
 
@@ -116,7 +114,6 @@ def shared_kafka(folder: Path) -> Iterator[SharedKafka]:
         cluster = stack.enter_context(
             KafkaCluster(
                 properties={
-                    **UNHURRIED,
                     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                     "super.users": f"User:ANONYMOUS;User:{USER};User:CN=client",
                     **_mechanisms(identity),

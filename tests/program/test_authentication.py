@@ -167,19 +167,14 @@ def test_it_stays_in_when_it_has_to_log_in_again(
         return all(now.get(name, 0) > before[name] + 3 * REAUTHENTICATE_SECONDS for name in GOOD)
 
     # It takes this long at least, and longer where a token has ended before a busy machine has used it.
-    wait_until(over_several_logins, "cycles over several logins", 2 * SECONDS)
+    wait_until(over_several_logins, "cycles over several logins", 4 * SECONDS)
     # Two clusters come by tokens, one of which is renewed every few seconds by all clients it has.
     assert shared_kafka.identity.tokens_given() >= tokens + 2
     page = inside.metrics()
     assert all(1 == page.value("klag_cluster_up", cluster_name=name) for name in GOOD)
-    # Where a busy machine logs in again too late, the broker closes the connection: no login is refused.
-    refused = {
-        labels["cluster_name"]
-        for labels in map(dict, page.rows("klag_errors_total"))
-        if "AUTHENTICATION" in labels["code"]
-    }
+    broken = {dict(labels)["cluster_name"] for labels in page.rows("klag_errors_total")}
     # A token that lives for seconds may end between its check here and there.
-    assert {name for name in refused if "short" not in name} == set()
+    assert {name for name in broken if "short" not in name} == set()
 
 
 @pytest.fixture(scope="module")

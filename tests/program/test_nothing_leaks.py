@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import attrs
 import pytest
-from tests.broker.waiting import OF_THIS_PROCESS, SECONDS, wait_until
+from tests.broker.waiting import OF_THIS_PROCESS, wait_until
 from tests.program.program import COMMAND, Ended, config_text, run, running, toml
 
 from klag_trio.config import Cluster, ConfigError, Exporter, load_config
@@ -256,7 +256,7 @@ def test_it_needs_no_file_that_it_may_write(kafka: Kafka, tmp_path: Path) -> Non
         ).stdout
         assert "main" in page
         process.terminate()
-        assert 0 == process.wait(SECONDS)
+        assert 0 == process.wait(20)
     finally:
         process.kill()
         process.wait()

@@ -132,6 +132,7 @@ def test_a_batch_that_ends_the_process_which_reads_it_costs_its_own_partition_it
         clusters.survive()
 
 
+@pytest.mark.timeout(120)
 def test_a_pattern_takes_time_in_proportion_to_the_name(kafka: Kafka, tmp_path: Path) -> None:
     name = unique("strangers")
     patterns = [r"^(\w+-?)+\.prod$", "^([a-z0-9]+-?)+$", f"^{name}-hostile"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import bcrypt
 import pytest
 import yaml
-from tests.broker.waiting import SECONDS, wait_until
+from tests.broker.waiting import wait_until
 from tests.program.program import Program, config_text, run, running
 from tests.unit.services.certificates import Authority, client_context
 
@@ -55,9 +55,9 @@ def get(
 ) -> tuple[int, str]:
     connection: http.client.HTTPConnection
     if context is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     else:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=SECONDS, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
     try:
         connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()

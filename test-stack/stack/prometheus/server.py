@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 RULES = TEST_STACK / "prometheus" / "rules"
-START_SECONDS = 90.0
+START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 PAUSE_SECONDS = 0.1
 LOG_LINES_SHOWN = 20
