@@ -98,8 +98,7 @@ async def test_clients_of_each_kind_leave_no_descriptor_behind(
             meanwhile.cancel_scope.cancel()
     for _ in range(1000):
         await wait_all_tasks_blocked(0.02)
-        if descriptors() <= before:
+        if before == descriptors():
             break
-    # What an earlier test left open may have been closed meanwhile.
-    assert descriptors() <= before
+    assert before == descriptors()
     assert (await ask(address, request("/health"))).status == 200
