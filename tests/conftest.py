@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{BOOTSTRAP}={named}: tests on other versions of Kafka are left out")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def slow_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine librdkafka may take seconds to close a client, which says nothing about us."""
     monkeypatch.setattr("klag_trio.kafka.client._DRAIN_SECONDS", 60.0)

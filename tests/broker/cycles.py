@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
-from tests.broker.reading import WITHIN
+from tests.broker.reading import FETCH_TIMEOUT, WITHIN
 from tests.broker.worlds import NO_CACHES
 
 from klag_trio.config import Cluster
@@ -93,7 +93,7 @@ async def cycles_of(
     prefix: str,
     *,
     skip_data_loss: bool = False,
-    fetch_timeout: float = WITHIN,
+    fetch_timeout: float = FETCH_TIMEOUT,
     max_concurrent_fetches: int = 10,
     properties: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Cycles]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from klag_trio.domain.time_lag import Reading
 
+FETCH_TIMEOUT = 5.0
 WITHIN = 30.0
 FETCHED = 16 * 1024
 """How many bytes are fetched of a partition at a time."""
@@ -30,7 +31,7 @@ async def record_reader(
     bootstrap: str,
     *,
     max_concurrent_fetches: int = 10,
-    fetch_timeout: float = WITHIN,
+    fetch_timeout: float = FETCH_TIMEOUT,
     properties: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RecordReader]:
     """A reader of one cluster; `properties` are those of a login."""

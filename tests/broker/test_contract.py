@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from klag_trio.domain.offsets import ClusterSnapshot, Commits
     from klag_trio.services.snapshot import SnapshotReader
 
+pytestmark = pytest.mark.usefixtures("slow_close")
+
 OTHER_VERSION = pytest.param("oldest_kafka", marks=pytest.mark.other_version)
 GONE = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"}
 MAX_CONCURRENT_GROUPS = 3
@@ -49,7 +51,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         return
     bootstrap = request.getfixturevalue(request.param).bootstrap_servers
     client = await Client.open("contract", {"bootstrap.servers": bootstrap}, threads=8, timeout=30)
-    admin = KafkaAdmin(client, max_concurrent_groups=MAX_CONCURRENT_GROUPS, offset_fetch_timeout=30)
+    admin = KafkaAdmin(client, max_concurrent_groups=MAX_CONCURRENT_GROUPS, offset_fetch_timeout=10)
     with KafkaDriver(bootstrap) as driver:
         yield World(WatchedAdmin(admin), driver, has_both_protocols=request.param == "kafka")
     assert await client.aclose()

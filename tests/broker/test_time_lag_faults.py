@@ -148,7 +148,7 @@ async def test_a_corrupt_batch_costs_only_the_positions_in_it(
     node.launch()
     fragile_kafka.wait_until_ready()
     places = {TopicPartition(topic, 0): sorted(good + bad[codec]) for codec, topic in topics.items()}
-    async with record_reader(fragile_kafka.bootstrap_servers, fetch_timeout=5) as reader:
+    async with record_reader(fragile_kafka.bootstrap_servers) as reader:
         reading = await reader.read({**places, **at(sound, [3], 5)}, within=30)
     assert {(sound, i, 3): FirstRecord(3, (PAST_MS + 3) / 1000) for i in range(5)} | {
         (topic, 0, p): FirstRecord(p, (PAST_MS + p) / 1000) for topic in topics.values() for p in good

@@ -37,8 +37,7 @@ def toml(value: object) -> str:
 
 def config_text(clusters: Sequence[Mapping[str, Any]], exporter: Mapping[str, Any] | None = None) -> str:
     """A configuration for tests: on a free port of loopback, every series, quick cycles, no cache."""
-    # On a busy machine a call may take long without anything being wrong.
-    timeouts = {"kafka_timeout": "30s", "offset_fetch_timeout": "30s"}
+    timeouts = {"kafka_timeout": "10s", "offset_fetch_timeout": "10s"}
     # What a cycle read from a cache may be older than the cycle.
     caches = dict.fromkeys(
         ("metadata_cache_ttl", "consumer_groups_cache_ttl", "compacted_topics_cache_ttl"), "0s"
@@ -48,7 +47,7 @@ def config_text(clusters: Sequence[Mapping[str, Any]], exporter: Mapping[str, An
         "http_port": 0,
         "granularity": "partition",
         "poll_interval": "250ms",
-        "staleness_threshold": "60s",
+        "staleness_threshold": "30s",
         **(exporter or {}),
     }
     keys["performance"] = {**timeouts, **caches, **keys.get("performance", {})}
@@ -263,7 +262,7 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=100,
+        timeout=60,
         env={**os.environ, **(environ or {})},
         cwd=cwd,
     )

@@ -17,6 +17,9 @@ from klag_trio.kafka.coordinators import Coordinators
 __all__ = ["ended"]
 
 
+pytestmark = pytest.mark.usefixtures("slow_close")
+
+
 def config(*clusters: Cluster) -> Config:
     performance = Performance(kafka_timeout=0.2)
     return Config(exporter=Exporter(performance=performance), clusters=clusters)

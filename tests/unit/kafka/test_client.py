@@ -18,6 +18,8 @@ from klag_trio.domain.offsets import ClusterUnavailable, Fault, TopicPartition
 from klag_trio.kafka.admin import KafkaAdmin
 from klag_trio.kafka.client import Call, Client
 
+pytestmark = pytest.mark.usefixtures("slow_close")
+
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1"}
 PARTITION = TopicPartition("orders", 0)
 

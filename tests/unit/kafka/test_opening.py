@@ -23,6 +23,8 @@ from klag_trio.kafka.coordinators import Coordinators
 
 __all__ = ["ended"]
 
+pytestmark = pytest.mark.usefixtures("slow_close")
+
 CONFIDENT = 60.0
 """Seconds that nothing here takes."""
 

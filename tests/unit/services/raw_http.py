@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -90,6 +91,13 @@ async def is_closed(client: Client[S]) -> bool:
         return True
 
 
-def descriptors() -> int:
-    """How many this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
+def descriptors() -> set[str]:
+    """What this process has open, each by its number and what it leads to.
+
+    One that an earlier test left open may be closed meanwhile; in a count it would hide one that is left now.
+    """
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the folder itself, or one that was closed just now
+            found.add(f"{entry.name} {entry.readlink()}")
+    return found
