@@ -95,7 +95,7 @@ async def test_a_denied_topic_costs_only_its_own_time_lag(
         assert 0 == cycles.reads.unread_partitions
 
 
-def test_a_denied_topic_is_counted_and_its_mend_is_logged_once(
+def test_a_denied_topic_is_counted_and_its_hint_is_logged_once(
     shared_kafka: SharedKafka, driver: KafkaDriver, name: str, tmp_path: Path
 ) -> None:
     denied, allowed = write(driver, f"{name}-denied", name), write(driver, f"{name}-allowed", name)

@@ -43,7 +43,7 @@ def clients() -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for librdkafka's threads, which tell nobody."""
+    """Wait for librdkafka's threads, which report nothing."""
     with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
